@@ -1,0 +1,2 @@
+//! omnivox
+fn main() {}
