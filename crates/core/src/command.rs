@@ -1,0 +1,320 @@
+//! Commands, replies and refusals: the one door between a session and the hub.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
+use crate::event::{Event, Member};
+use crate::frame::EncodingKey;
+use crate::grants::Principal;
+use crate::mark::{Cursor, Mark, Position};
+use crate::name::{ChannelName, SessionId, UserId};
+use crate::publication::{Draft, Publication};
+
+/// The number under which a session asked; the reply comes back with it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ticket(pub u32);
+
+/// What a session asks of the hub. Commands of one session are run in the order in which they were asked.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Verify a credential. Until it is answered with [`Reply::Connected`] the session may do nothing else.
+    Connect(Box<Connect>),
+    /// Receive what is published in some channels.
+    Subscribe(Box<Subscribe>),
+    /// Receive it no longer.
+    Unsubscribe(ChannelName),
+    /// Publish one or several messages, each on its own.
+    Publish(SmallVec<[Box<Draft>; 1]>),
+    /// Appear in a channel's presence set, or change one's data there.
+    Enter(Box<Enter>),
+    /// Leave the presence set; the key is that of the entry.
+    Leave(ChannelName, Arc<str>),
+    /// Who is in the channel.
+    Members(ChannelName),
+    /// What was published before.
+    History(ChannelName, HistoryQuery),
+    /// Which channels are in use whose names begin with the text.
+    Channels(Box<str>),
+    /// Act on other sessions of the app.
+    Manage(Box<Manage>),
+}
+
+/// Who the client says it is, and how it came.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// What it shows.
+    pub credential: Credential,
+    /// The `Host` it asked for: an app may be chosen by it.
+    pub host: Option<Box<str>>,
+    /// The browser's origin.
+    pub origin: Option<Box<str>>,
+}
+
+/// What a client shows to be let in. Its text never appears in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    Anonymous,
+    /// A signed token (JWT).
+    Token(Box<str>),
+    /// A single-use ticket from `POST /v1/ticket`.
+    Ticket(Box<str>),
+    /// A back end's key and secret.
+    Key {
+        /// The public half.
+        id: Box<str>,
+        /// The secret half.
+        secret: Box<str>,
+    },
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Token(_) => "Token(redacted)",
+            Self::Ticket(_) => "Ticket(redacted)",
+            Self::Key { .. } => "Key(redacted)",
+        })
+    }
+}
+
+/// A wish to receive.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The channels; all of them or none.
+    pub channels: SmallVec<[ChannelName; 1]>,
+    /// What was seen last: a position means one channel, a cursor all of them.
+    pub since: Option<Mark>,
+    /// How events reach the session.
+    pub delivery: Delivery,
+    /// Whether presence events are wanted too.
+    pub presence: bool,
+    /// What becomes of the missed publications.
+    pub replay: Replay,
+}
+
+/// How events reach a session.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Delivery {
+    /// The encoded frame goes straight to the outbox; the session never wakes.
+    Shared(EncodingKey),
+    /// As `Shared`, but only the first frame: then all subscriptions of the session end and its held exchange counts as answered.
+    Once(EncodingKey),
+    /// The session handles each event itself.
+    Stateful,
+}
+
+/// Where missed publications go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replay {
+    /// Into the outbox (or the session, when stateful), before the reply.
+    Deliver,
+    /// Into the reply. If there are any, or a gap, nothing is subscribed.
+    InReply,
+}
+
+/// A wish to appear in a presence set.
+#[derive(Clone, Debug)]
+pub struct Enter {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The name of the entry within the session.
+    pub key: Arc<str>,
+    /// What the member says of itself: JSON.
+    pub data: Option<Bytes>,
+    /// Whether an entry must exist already.
+    pub update_only: bool,
+}
+
+/// An act on other sessions.
+#[derive(Clone, Debug)]
+pub enum Manage {
+    /// End the connections of a user.
+    DisconnectUser(UserId),
+    /// End one session.
+    DisconnectSession(SessionId),
+    /// End the sessions that came with the token.
+    RevokeToken(Arc<str>),
+}
+
+/// An answer of the hub.
+#[derive(Debug)]
+pub enum Reply {
+    /// The credential is good.
+    Connected(Arc<Principal>),
+    /// The session receives what is published from now on.
+    Subscribed(Box<Subscribed>),
+    /// It receives it no longer.
+    Unsubscribed,
+    /// What became of each publication, in order.
+    Published(Vec<Result<Published, Denied>>),
+    /// The member is in.
+    Entered,
+    /// The member is out.
+    Left,
+    /// Who is there.
+    Members(Vec<Member>),
+    /// What was published.
+    History(HistoryPage),
+    /// Which channels are in use.
+    Channels(Vec<ChannelSummary>),
+    /// The act was done; so many sessions were concerned on this node.
+    Managed(usize),
+}
+
+/// The state of a new subscription.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// One entry for each channel.
+    pub channels: SmallVec<[SubscribedChannel; 1]>,
+    /// Where the app stands.
+    pub cursor: Cursor,
+    /// The missed publications in order of their stamps, when they were asked for in the reply; the index is that of the place.
+    pub missed: Vec<(Arc<Publication>, usize)>,
+    /// Whether more were missed than one answer holds.
+    pub more: bool,
+}
+
+impl Subscribed {
+    /// Whether anything may be missing from what was replayed.
+    pub fn gap(&self) -> bool {
+        self.channels.iter().any(|channel| channel.gap)
+    }
+}
+
+/// The state of a new subscription to one channel.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SubscribedChannel {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The place of its last publication.
+    pub position: Position,
+    /// Whether publications since the mark are gone.
+    pub gap: bool,
+    /// How many were replayed.
+    pub recovered: usize,
+}
+
+/// A refusal: which rule, in words for whoever reads it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Denied {
+    /// The credential is missing or wrong.
+    #[error("{0}")]
+    Unauthorized(Box<str>),
+    /// The credential was good once.
+    #[error("{0}")]
+    Expired(Box<str>),
+    /// The credential does not allow it.
+    #[error("{0}")]
+    Forbidden(Box<str>),
+    /// The request makes no sense as it is.
+    #[error("{0}")]
+    Invalid(Box<str>),
+    /// What it is about does not exist.
+    #[error("{0}")]
+    NotFound(Box<str>),
+    /// A limit is reached: its setting and the words.
+    #[error("{words} (limits.{setting})")]
+    Limit {
+        /// The name of the setting.
+        setting: &'static str,
+        /// What was too much.
+        words: Box<str>,
+    },
+    /// The server can't take it now; later it may.
+    #[error("{0}")]
+    Unavailable(Box<str>),
+}
+
+impl Denied {
+    /// A stable code for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Expired(_) => "expired",
+            Self::Forbidden(_) => "forbidden",
+            Self::Invalid(_) => "invalid",
+            Self::NotFound(_) => "not_found",
+            Self::Limit { .. } => "limit_exceeded",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
+    /// The HTTP status that says the same.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Unauthorized(_) | Self::Expired(_) => 401,
+            Self::Forbidden(_) => 403,
+            Self::Invalid(_) => 400,
+            Self::NotFound(_) => 404,
+            Self::Limit { .. } => 429,
+            Self::Unavailable(_) => 503,
+        }
+    }
+}
+
+/// What the hub wants of a session.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Say goodbye in the dialect's own words; the driver ends the session afterwards.
+    Close(CloseReason),
+    /// An event for this session alone, or for its user.
+    Direct(Arc<Publication>),
+    /// A subscription was ended by somebody else.
+    Unsubscribed(ChannelName),
+}
+
+/// Why a session ends. Every dialect maps every reason to its own code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum CloseReason {
+    /// The node is going away; the client should come back, somewhere else if it can.
+    Drain,
+    /// The client takes too little: its outbox is over the limit.
+    SlowConsumer,
+    /// Nothing came back for too long.
+    HeartbeatLost,
+    /// The client broke the protocol.
+    Protocol(&'static str),
+    /// A message was larger than allowed.
+    TooLarge,
+    /// The credential is no longer valid.
+    Expired,
+    /// Somebody with the right to do so ended it.
+    Kicked,
+    /// The server has no room.
+    Overloaded,
+    /// The client said goodbye.
+    Normal,
+    /// A defect of the server.
+    Internal,
+}
+
+impl CloseReason {
+    /// A stable word for logs and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::SlowConsumer => "slow_consumer",
+            Self::HeartbeatLost => "heartbeat_lost",
+            Self::Protocol(_) => "protocol",
+            Self::TooLarge => "too_large",
+            Self::Expired => "expired",
+            Self::Kicked => "kicked",
+            Self::Overloaded => "overloaded",
+            Self::Normal => "normal",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl Event {
+    /// The event of a publication in its place.
+    pub fn publication(publication: &Arc<Publication>, place: usize) -> Self {
+        Self::Publication(publication.clone(), place)
+    }
+}

@@ -1,0 +1,123 @@
+//! The ring of a channel's latest publications, kept by count, age and bytes.
+//!
+//! Invariant: what is not in the ring is known to be gone: [`History::since`] says *gap* unless everything after the mark is there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::app::Retention;
+use crate::mark::{Cursor, Mark, Position};
+use crate::publication::Publication;
+
+/// The kept publications of one channel and the numbers of those that are gone.
+#[derive(Debug)]
+pub struct History {
+    entries: VecDeque<(Arc<Publication>, usize)>,
+    bytes: usize,
+    /// The place of the last publication, kept or not.
+    top: Position,
+    /// The offset of the last publication that is gone.
+    gone_offset: u64,
+    /// The stamp of the last publication that is gone.
+    gone_stamp: u64,
+}
+
+/// What lies behind a mark.
+#[derive(Debug)]
+pub struct Since {
+    /// The publications, oldest first.
+    pub publications: Vec<(Arc<Publication>, usize)>,
+    /// Whether some are gone.
+    pub gap: bool,
+    /// Whether there are more behind the last one.
+    pub more: bool,
+}
+
+impl History {
+    /// An empty log. `gone_stamp` covers what an earlier life of the channel may have held.
+    pub fn new(epoch: crate::mark::Epoch, gone_stamp: u64) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, top: Position { epoch, offset: 0 }, gone_offset: 0, gone_stamp }
+    }
+
+    /// The place of the last publication.
+    pub fn top(&self) -> Position {
+        self.top
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The stamp of the last publication, kept or gone.
+    pub fn last_stamp(&self) -> u64 {
+        self.entries.back().map_or(self.gone_stamp, |(publication, _)| publication.cursor.stamp)
+    }
+
+    /// Appends the next publication of the channel (its place has the next offset) and forgets what the retention no longer keeps.
+    pub fn push(&mut self, publication: Arc<Publication>, place: usize, retention: &Retention) {
+        self.top = publication.places[place].position;
+        self.bytes += publication.weight_bytes();
+        let now_ms = publication.at_ms;
+        self.entries.push_back((publication, place));
+        self.evict(now_ms, retention);
+    }
+
+    /// Forgets what is too old, too many or too large.
+    pub fn evict(&mut self, now_ms: u64, retention: &Retention) {
+        let oldest_ms = now_ms.saturating_sub(u64::try_from(retention.age_max.as_millis()).unwrap_or(u64::MAX));
+        while let Some((first, place)) = self.entries.front() {
+            let kept = self.entries.len() <= retention.count_max && self.bytes <= retention.bytes_max && first.at_ms >= oldest_ms;
+            if kept {
+                break;
+            }
+            self.bytes -= first.weight_bytes();
+            self.gone_offset = first.places[*place].position.offset;
+            self.gone_stamp = self.gone_stamp.max(first.cursor.stamp);
+            self.entries.pop_front();
+        }
+        if self.entries.is_empty() && self.entries.capacity() > 64 {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// What lies behind a mark, at most `most` publications, oldest first. `app` is where the app stands.
+    pub fn since(&self, mark: Mark, app: Cursor, most: usize) -> Since {
+        let (start, gap) = match mark {
+            Mark::Earliest => (0, false),
+            Mark::Position(position) if position.epoch != self.top.epoch => (0, true),
+            Mark::Position(Position { offset, .. }) | Mark::Offset(offset) => {
+                let gone = offset < self.gone_offset || offset > self.top.offset;
+                (
+                    if offset > self.top.offset {
+                        0
+                    } else {
+                        self.after(|publication, place| publication.places[place].position.offset <= offset)
+                    },
+                    gone,
+                )
+            }
+            Mark::Cursor(cursor) if cursor.epoch != app.epoch || cursor.stamp > app.stamp => (0, true),
+            Mark::Cursor(cursor) => (self.after(|publication, _| publication.cursor.stamp <= cursor.stamp), cursor.stamp < self.gone_stamp),
+        };
+        let publications: Vec<_> = self.entries.iter().skip(start).take(most).cloned().collect();
+        Since { gap, more: self.entries.len() - start > publications.len(), publications }
+    }
+
+    /// The publications with offsets below `before`, the newest first.
+    pub fn newest(&self, before: u64, most: usize) -> (Vec<(Arc<Publication>, usize)>, bool) {
+        let end = self.after(|publication, place| publication.places[place].position.offset < before);
+        let page: Vec<_> = self.entries.range(..end).rev().take(most).cloned().collect();
+        let more = end > page.len();
+        (page, more)
+    }
+
+    fn after(&self, before: impl Fn(&Publication, usize) -> bool) -> usize {
+        self.entries.partition_point(|(publication, place)| before(publication, *place))
+    }
+}

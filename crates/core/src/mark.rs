@@ -1,0 +1,171 @@
+//! Marks: where in the log a client stands.
+//!
+//! A [`Position`] is a place in one channel, written `EPOCH-OFFSET`; a [`Cursor`] is one stamp that can be compared across all channels
+//! of an app, written `EPOCH.STAMP`. Both are short and use only `[A-Za-z0-9_.-]`, because a browser sends any other `Last-Event-ID`
+//! with a preflight (`protocols/websocket-sse-longpoll.md` §4). A bare number is a place in the channel's current epoch.
+//!
+//! ```
+//! use omnivox_core::mark::{Epoch, Mark, Position};
+//! let position = Position { epoch: Epoch(35), offset: 42 };
+//! assert_eq!(position.to_string(), "z-42");
+//! assert_eq!(Mark::parse("z-42"), Ok(Mark::Position(position)));
+//! assert_eq!(Mark::parse("42"), Ok(Mark::Offset(42)));
+//! ```
+//!
+//! Invariant: the same `(epoch, offset)` never names two messages; whoever loses data starts a new epoch.
+
+use std::fmt;
+
+/// The longest mark that a client may send, in bytes.
+pub const MARK_BYTES_MAX: usize = 128;
+
+/// One life of a log: drawn at random when the log is begun, so that places of an earlier life are recognised as gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A place in one channel: the offset of the publication that the client has seen last.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Position {
+    /// The life of the channel's log.
+    pub epoch: Epoch,
+    /// 1 for the first publication of the epoch; 0 stands before it.
+    pub offset: u64,
+}
+
+/// A place in the whole app: every publication of every channel has a stamp, and stamps grow in the order of delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Cursor {
+    /// The life of the engine's log.
+    pub epoch: Epoch,
+    /// The stamp of the publication that the client has seen last; 0 stands before all.
+    pub stamp: u64,
+}
+
+/// What a client may resume from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mark {
+    /// A place in one channel.
+    Position(Position),
+    /// A place in the app.
+    Cursor(Cursor),
+    /// An offset in the channel's current epoch, written as a bare number.
+    Offset(u64),
+    /// The beginning of what is kept (`earliest`).
+    Earliest,
+}
+
+/// A mark that no omnivox ever gave out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the mark is not one that this server gave out; send the `id` of the last event as it came, a number, or `earliest`")]
+pub struct InvalidMark;
+
+impl Mark {
+    /// Parses the text that a client sends back.
+    pub fn parse(text: &str) -> Result<Self, InvalidMark> {
+        if text.len() > MARK_BYTES_MAX {
+            return Err(InvalidMark);
+        }
+        if text == "earliest" {
+            return Ok(Self::Earliest);
+        }
+        if let Some((epoch, offset)) = text.split_once('-') {
+            return Ok(Self::Position(Position { epoch: Epoch::parse(epoch)?, offset: number(offset)? }));
+        }
+        if let Some((epoch, stamp)) = text.split_once('.') {
+            return Ok(Self::Cursor(Cursor { epoch: Epoch::parse(epoch)?, stamp: number(stamp)? }));
+        }
+        number(text).map(Self::Offset)
+    }
+}
+
+impl Epoch {
+    fn parse(text: &str) -> Result<Self, InvalidMark> {
+        if text.is_empty() || text.bytes().any(|b| b.is_ascii_uppercase() || b == b'+') {
+            return Err(InvalidMark);
+        }
+        u64::from_str_radix(text, 36).map(Self).map_err(|_| InvalidMark)
+    }
+
+    /// Writes the epoch in base 36 into the end of `buffer` and gives the written part.
+    fn render(self, buffer: &mut [u8; 13]) -> &str {
+        let mut value = self.0;
+        let mut at = buffer.len();
+        loop {
+            at -= 1;
+            buffer[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(value % 36) as usize];
+            value /= 36;
+            if value == 0 {
+                break;
+            }
+        }
+        std::str::from_utf8(&buffer[at..]).unwrap_or_default()
+    }
+}
+
+fn number(text: &str) -> Result<u64, InvalidMark> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(InvalidMark);
+    }
+    text.parse().map_err(|_| InvalidMark)
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(&mut [0; 13]))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.stamp)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => position.fmt(f),
+            Self::Cursor(cursor) => cursor.fmt(f),
+            Self::Offset(offset) => offset.fmt(f),
+            Self::Earliest => f.write_str("earliest"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn strange_marks_are_refused() {
+        for text in
+            ["", "-", "a-", "-1", "a-b", "a-1-2", "a.", ".1", "+1", "a-+1", "A-1", "x y", "99999999999999999999", "zzzzzzzzzzzzzz-1"]
+        {
+            assert_eq!(Mark::parse(text), Err(InvalidMark), "{text:?}");
+        }
+        assert_eq!(Mark::parse(&"1".repeat(129)), Err(InvalidMark));
+    }
+
+    proptest! {
+        #[test]
+        fn marks_survive_the_round_trip(epoch: u64, number: u64) {
+            for mark in [
+                Mark::Position(Position { epoch: Epoch(epoch), offset: number }),
+                Mark::Cursor(Cursor { epoch: Epoch(epoch), stamp: number }),
+                Mark::Offset(number),
+            ] {
+                let text = mark.to_string();
+                prop_assert!(text.len() <= MARK_BYTES_MAX);
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
+                prop_assert_eq!(Mark::parse(&text), Ok(mark));
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Names: apps, channels, users and sessions, parsed once at the edge and never checked again.
+//!
+//! ```
+//! use omnivox_core::name::{ChannelName, InvalidName};
+//! assert_eq!(ChannelName::parse("chat").unwrap().as_str(), "chat");
+//! assert_eq!(ChannelName::parse(""), Err(InvalidName::Empty));
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The longest channel name, in bytes of UTF-8.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+
+/// Why a text is not a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// The name has no characters.
+    #[error("the name is empty; give it 1 to 255 bytes of UTF-8")]
+    Empty,
+    /// The name is too long.
+    #[error("the name has {0} bytes; a name has at most 255 bytes of UTF-8")]
+    TooLong(usize),
+    /// The name contains a control character.
+    #[error("the name has a control character at byte {0}; names are printable text")]
+    Control(usize),
+}
+
+fn check(text: &str) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if text.len() > CHANNEL_NAME_BYTES_MAX {
+        return Err(InvalidName::TooLong(text.len()));
+    }
+    match text.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, _)) => Err(InvalidName::Control(at)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Parses the text: 1 to 255 bytes of UTF-8 without control characters.
+            pub fn parse(text: &str) -> Result<Self, InvalidName> {
+                check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of one app: a tenant whose channels, users and secrets no other app sees.
+    AppId
+}
+name! {
+    /// The name of a channel inside its app.
+    ChannelName
+}
+name! {
+    /// The name of a user inside its app, as its credential gives it.
+    UserId
+}
+
+/// A channel of an app: the key of every table that the hub and the engines keep.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ChannelKey {
+    /// The app.
+    pub app: AppId,
+    /// The channel.
+    pub channel: ChannelName,
+}
+
+impl ChannelKey {
+    /// The key of `channel` in `app`.
+    pub fn new(app: &AppId, channel: &ChannelName) -> Self {
+        Self { app: app.clone(), channel: channel.clone() }
+    }
+}
+
+/// One client's conversation, unique among all nodes: the random number of the node and the place on it.
+///
+/// It is not a secret and no client can present it; ids that clients hold are made by their dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    /// Drawn at random when the node starts.
+    pub node: u32,
+    /// The shard that owns the session.
+    pub shard: u16,
+    /// The slot in the shard's table.
+    pub slot: u32,
+    /// How often the slot was used before.
+    pub generation: u32,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{:x}-{:x}-{:x}", self.node, self.shard, self.slot, self.generation)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_at_the_edge() {
+        for (text, expected) in [
+            ("a", Ok(())),
+            ("private-müller", Ok(())),
+            (&"x".repeat(255), Ok(())),
+            ("", Err(InvalidName::Empty)),
+            (&"x".repeat(256), Err(InvalidName::TooLong(256))),
+            ("a\nb", Err(InvalidName::Control(1))),
+            ("ab\u{85}", Err(InvalidName::Control(2))),
+        ] {
+            assert_eq!(ChannelName::parse(text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+}
