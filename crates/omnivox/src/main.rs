@@ -1,2 +1,14 @@
-//! omnivox
-fn main() {}
+//! `omnivox`: one real-time server for every client that you already have.
+
+mod cli;
+mod command;
+mod config;
+mod exit;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    exit::finish(command::run(cli::Cli::parse()))
+}

@@ -1,0 +1,45 @@
+//! What each command does. One file per command; this one only chooses.
+
+mod check;
+mod documents;
+
+use std::fs;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command, Settings};
+use crate::config::{Config, Layers};
+use crate::exit::{self, Code};
+
+/// Runs what was typed.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "omnivox", &mut script);
+            documents::print(&script)
+        }
+        Command::Check(settings) => check::run(&settings),
+        Command::Config(which) => documents::run(&which),
+    }
+}
+
+/// Reads the file and the environment, and lays them and the flags over the defaults.
+fn load(settings: &Settings, defaults: Config) -> anyhow::Result<Config> {
+    let file = match &settings.config {
+        Some(path) => {
+            let source =
+                fs::read_to_string(path).map_err(|error| exit::error(Code::Usage, format!("--config {}: {error}", path.display())))?;
+            Some((path.clone(), source))
+        }
+        None => None,
+    };
+    let text = |pair: (std::ffi::OsString, std::ffi::OsString)| Some((pair.0.into_string().ok()?, pair.1.into_string().ok()?));
+    let environment = std::env::vars_os().filter_map(text).collect();
+    let layers = Layers { file, environment, flags: settings.flags.0.clone() };
+    for (name, nearest) in layers.strangers() {
+        let hint = nearest.map_or_else(String::new, |word| format!("; did you mean {word}?"));
+        eprintln!("omnivox: no setting is called {name}{hint}");
+    }
+    layers.over(defaults).map_err(|problems| exit::error(Code::Usage, format!("the settings are wrong\n{problems}")))
+}

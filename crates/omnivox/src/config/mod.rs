@@ -1,0 +1,24 @@
+//! Configuration: one definition, read from four layers, rendered into every document about it.
+//!
+//! - [`settings`]: the definition itself, and the structs made from it
+//! - [`layers`]: defaults < file < environment < flags
+//! - [`render`]: the reference, the sample file and the JSON schema
+//! - [`flags`]: the same rows as flags of `omnivox serve`
+//! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
+//!
+//! Invariant: this folder reads no file and no environment variable; the commands do, and hand in text.
+
+pub(crate) mod flags;
+pub(crate) mod layers;
+mod problem;
+pub(crate) mod render;
+pub(crate) mod settings;
+mod suggest;
+mod table;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use layers::Layers;
+pub(crate) use settings::Config;

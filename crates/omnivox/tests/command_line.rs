@@ -1,0 +1,87 @@
+//! The built binary as a script meets it: exit codes, data on standard output, words on standard error.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn omnivox(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_omnivox"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the binary runs")
+}
+
+/// Runs the binary and holds the exit code and a part of each stream against what is expected.
+fn check(arguments: &[&str], environment: &[(&str, &str)], code: i32, stdout: &str, stderr: &str) {
+    let output = omnivox(arguments, environment);
+    let out = String::from_utf8(output.stdout).expect("text on stdout");
+    let err = String::from_utf8(output.stderr).expect("text on stderr");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}\nstdout: {out}\nstderr: {err}");
+    assert!(out.contains(stdout), "{arguments:?}: stdout lacks {stdout:?}:\n{out}");
+    assert!(err.contains(stderr), "{arguments:?}: stderr lacks {stderr:?}:\n{err}");
+    assert!(!stdout.is_empty() || out.is_empty(), "{arguments:?}: nothing belongs on stdout here:\n{out}");
+}
+
+/// A settings file that is removed again.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("omnivox-{}-{name}.toml", std::process::id()));
+        std::fs::write(&path, text).expect("a writable temporary directory");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a temporary path in UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn documents_go_to_stdout() {
+    check(&["config", "--print-docs"], &[], 0, "# Configuration", "");
+    check(&["config", "--print-sample"], &[], 0, "[server]", "");
+    check(&["config", "--schema"], &[], 0, "\"additionalProperties\": false", "");
+    check(&["completions", "bash"], &[], 0, "_omnivox", "");
+    check(&["--version"], &[], 0, env!("CARGO_PKG_VERSION"), "");
+}
+
+#[test]
+fn help_has_every_setting_with_its_variable_and_the_exit_codes() {
+    check(&["check", "--help"], &[], 0, "[default: 25_000]\n          [env: OMNIVOX_HEARTBEAT_WS_PING_INTERVAL_MS]", "");
+    check(&["--help"], &[], 0, "Exit codes:", "");
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2() {
+    check(&["serv"], &[], 2, "", "unrecognized subcommand");
+    check(&["config"], &[], 2, "", "--print-docs");
+    check(&["check", "--server-shard", "1"], &[], 2, "", "--server-shards");
+}
+
+#[test]
+fn wrong_settings_are_code_2_and_name_their_place() {
+    let file = File::new("wrong", "[server]\nlsiten = 1\n");
+    check(&["check", "--config", file.path()], &[], 2, "", ":2:1: unknown setting `server.lsiten`");
+    check(&["check", "--config", "/nonexistent.toml"], &[], 2, "", "--config /nonexistent.toml: No such file");
+    check(&["check"], &[("OMNIVOX_LOG_FORMAT", "xml")], 2, "", "environment variable OMNIVOX_LOG_FORMAT");
+    check(&["check", "--server-shards", "-1"], &[], 2, "", "--server-shards: -1 is not between 0 and 65535");
+}
+
+#[test]
+fn check_prints_what_differs_and_never_a_secret() {
+    let file = File::new("apps", "[[app]]\nid = \"shop\"\nsecret = \"hunter2\"\n");
+    let environment = [("OMNIVOX_CONFIG", file.path()), ("OMNIVOX_SERVER_SHARDS", "2"), ("OMNIVOX_SERVER_SHARD", "2")];
+    let expected = "[server]\nshards = 3\n[[app]]\nid = \"shop\"\n# secret is set\n";
+    check(&["check", "--server-shards", "3"], &environment, 0, expected, "did you mean OMNIVOX_SERVER_SHARDS?");
+    let output = omnivox(&["check"], &environment);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+}
