@@ -1,0 +1,1 @@
+//! Socket.IO 5 over Engine.IO 4 and 3.
