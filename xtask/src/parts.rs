@@ -1,0 +1,69 @@
+//! The programs beside the project that its tests use, as one table: how each is found and which package brings it.
+//!
+//! A test file names its parts in a comment (`// parts: nginx, haproxy`); `setup` installs them; `test --without nginx`
+//! leaves out the files that need it. Invariant: a part that is missing fails the run unless the caller left it out,
+//! save one that this machine can't have at all ([`Part::optional`]), whose absence is printed in capitals.
+
+use crate::Outcome;
+use std::path::{Path, PathBuf};
+
+/// One thing that tests run against.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    /// The program that proves the part is here.
+    pub(crate) program: &'static str,
+    /// The Debian packages that bring it; empty when `setup` makes the part itself.
+    pub(crate) packages: &'static [&'static str],
+    /// True when a machine may be unable to have it.
+    pub(crate) optional: bool,
+}
+
+const fn debian(name: &'static str, program: &'static str, packages: &'static [&'static str]) -> Part {
+    Part { name, program, packages, optional: false }
+}
+
+/// Every part, in the order in which `setup` looks at them.
+pub(crate) const PARTS: &[Part] = &[
+    debian("node", "node", &["nodejs", "npm"]),
+    debian("python", "python3", &["python3", "python3-venv"]),
+    debian("curl", "curl", &["curl"]),
+    debian("chromium", "chromium", &["chromium"]),
+    debian("nginx", "nginx", &["nginx-light"]),
+    debian("haproxy", "haproxy", &["haproxy"]),
+    debian("redis", "redis-server", &["redis-server"]),
+    debian("nats", "nats-server", &["nats-server"]),
+    debian("coturn", "turnserver", &["coturn"]),
+    debian("valgrind", "valgrind", &["valgrind"]),
+    Part { name: "autobahn", program: "target/autobahn/bin/wstest", packages: &[], optional: true },
+];
+
+/// Checks a part's name that a person typed.
+pub(crate) fn known(name: &str) -> Outcome<String> {
+    if PARTS.iter().any(|part| part.name == name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+    Err(format!("no part is called '{name}'; the parts are {}", names.join(", ")))
+}
+
+/// The part of this name.
+pub(crate) fn named(name: &str) -> Option<&'static Part> {
+    PARTS.iter().find(|part| part.name == name)
+}
+
+impl Part {
+    /// Where the part's program stands on this machine.
+    pub(crate) fn found(&self, root: &Path) -> Option<PathBuf> {
+        if self.program.contains('/') {
+            return Some(root.join(self.program)).filter(|path| path.is_file());
+        }
+        which(self.program)
+    }
+}
+
+/// Finds a program on the search path and in the folders of system programs, which a person's path may lack.
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
