@@ -71,13 +71,14 @@ fn wrong_settings_are_code_2_and_name_their_place() {
     let file = File::new("wrong", "[server]\nlsiten = 1\n");
     check(&["check", "--config", file.path()], &[], 2, "", ":2:1: unknown setting `server.lsiten`");
     check(&["check", "--config", "/nonexistent.toml"], &[], 2, "", "--config /nonexistent.toml: No such file");
+    check(&["check"], &[], 2, "", "[[app]]: there is none");
     check(&["check"], &[("OMNIVOX_LOG_FORMAT", "xml")], 2, "", "environment variable OMNIVOX_LOG_FORMAT");
     check(&["check", "--server-shards", "-1"], &[], 2, "", "--server-shards: -1 is not between 0 and 65535");
 }
 
 #[test]
 fn check_prints_what_differs_and_never_a_secret() {
-    let file = File::new("apps", "[[app]]\nid = \"shop\"\nsecret = \"hunter2\"\n");
+    let file = File::new("apps", "[[app]]\nid = \"shop\"\nsecret = \"hunter2-hunter2-hunter2-hunter2-hunter2\"\n");
     let environment = [("OMNIVOX_CONFIG", file.path()), ("OMNIVOX_SERVER_SHARDS", "2"), ("OMNIVOX_SERVER_SHARD", "2")];
     let expected = "[server]\nshards = 3\n[[app]]\nid = \"shop\"\n# secret is set\n";
     check(&["check", "--server-shards", "3"], &environment, 0, expected, "did you mean OMNIVOX_SERVER_SHARDS?");

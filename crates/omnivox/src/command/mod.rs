@@ -8,7 +8,7 @@ use std::fs;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command, Settings};
-use crate::config::{Config, Layers};
+use crate::config::{Config, Layers, Meaning};
 use crate::exit::{self, Code};
 
 /// Runs what was typed.
@@ -42,4 +42,9 @@ fn load(settings: &Settings, defaults: Config) -> anyhow::Result<Config> {
         eprintln!("omnivox: no setting is called {name}{hint}");
     }
     layers.over(defaults).map_err(|problems| exit::error(Code::Usage, format!("the settings are wrong\n{problems}")))
+}
+
+/// Turns the settings into what the server takes.
+fn judge(config: &Config) -> anyhow::Result<Meaning> {
+    Meaning::of(config).map_err(|problems| exit::error(Code::Usage, format!("the settings make no sense together\n{problems}")))
 }

@@ -76,6 +76,8 @@ pub(crate) enum Place {
     Variable(String),
     /// In a flag.
     Flag(String),
+    /// In what the layers say together about a section, an entry or a setting.
+    Section(String),
 }
 
 impl Place {
@@ -109,6 +111,7 @@ impl fmt::Display for Place {
         match self {
             Self::File { path, line, column, .. } => write!(formatter, "{}:{line}:{column}", path.display()),
             Self::Variable(name) => write!(formatter, "environment variable {name}"),
+            Self::Section(name) => formatter.write_str(name),
             Self::Flag(name) => write!(formatter, "--{name}"),
         }
     }

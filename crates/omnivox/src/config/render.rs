@@ -99,11 +99,11 @@ const COMMENT_WIDTH: usize = 120;
 fn placeholder(kind: Kind) -> String {
     match kind {
         Kind::Boolean => "false".to_owned(),
-        Kind::Integer { .. } => "0".to_owned(),
+        Kind::Integer { .. } => "1000".to_owned(),
         Kind::Address => "\"127.0.0.1:9090\"".to_owned(),
         Kind::Choice(words) => format!("{:?}", words[0]),
         Kind::List(_) => "[]".to_owned(),
-        Kind::Text | Kind::Secret | Kind::Path => "\"\"".to_owned(),
+        Kind::Text | Kind::Secret | Kind::Path => "\"...\"".to_owned(),
     }
 }
 

@@ -9,6 +9,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use omnivox_core::app::Retention;
+use omnivox_core::{AppId, Limits, Pattern};
+
 use super::table::settings;
 use super::value::{Secret, choice};
 
@@ -18,6 +21,8 @@ settings! {
         server: Server, since "0.1" {
             /// Addresses that accept clients. An address that other machines can reach needs an app with credentials.
             listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
+            /// Whether an app that needs no credential may be reached from other machines.
+            open_to_the_network: bool = false;
             /// Threads that own connections; 0 means one per core.
             shards: u16 = 0;
         }
@@ -32,6 +37,70 @@ settings! {
             sse_comment_interval_ms: Duration = Duration::from_secs(15);
         }
 
+        /// Everything that is bounded, and by how much; `docs/limits.md` says what a breach of each looks like.
+        limits: LimitSettings, since "0.1" {
+            /// Bytes of one message from a client: a WebSocket message, one publication of a batch.
+            message_bytes_max: usize = Limits::default().message_bytes_max;
+            /// Bytes of an HTTP request's body.
+            body_bytes_max: usize = Limits::default().body_bytes_max;
+            /// Bytes of an HTTP request's head.
+            head_bytes_max: usize = Limits::default().head_bytes_max;
+            /// Header lines of an HTTP request.
+            headers_max: usize = Limits::default().headers_max;
+            /// How long a client may take to send a request's head.
+            head_time_max_ms: Duration = Limits::default().head_time_max;
+            /// How long a client may take to send a request's body.
+            body_time_max_ms: Duration = Limits::default().body_time_max;
+            /// How long an HTTP connection may be kept without a request.
+            keep_alive_time_max_ms: Duration = Limits::default().keep_alive_time_max;
+            /// Connections of the whole server.
+            connections_max: usize = Limits::default().connections_max;
+            /// Channels that one connection is subscribed to.
+            channels_per_connection_max: usize = Limits::default().channels_per_connection_max;
+            /// Channels that one publication goes to.
+            channels_per_publication_max: usize = Limits::default().channels_per_publication_max;
+            /// Publications in one batch.
+            batch_publications_max: usize = Limits::default().batch_publications_max;
+            /// Commands of one connection that wait for an answer.
+            commands_in_flight_max: usize = Limits::default().commands_in_flight_max;
+            /// Bytes that may wait for a client before it is cut off at once.
+            outbox_bytes_hard: usize = Limits::default().outbox_bytes_hard;
+            /// Bytes that may wait for a client for `outbox_soft_time_max_ms`.
+            outbox_bytes_soft: usize = Limits::default().outbox_bytes_soft;
+            /// How long a client may stay above `outbox_bytes_soft`.
+            outbox_soft_time_max_ms: Duration = Limits::default().outbox_soft_time_max;
+            /// Bytes of an event name.
+            event_name_bytes_max: usize = Limits::default().event_name_bytes_max;
+            /// Bytes of an id that a publisher chooses.
+            publication_id_bytes_max: usize = Limits::default().publication_id_bytes_max;
+            /// Bytes of a member's data.
+            member_data_bytes_max: usize = Limits::default().member_data_bytes_max;
+            /// Members of one channel.
+            members_per_channel_max: usize = Limits::default().members_per_channel_max;
+            /// Publications in one answer of history, a poll or a resume.
+            history_page_max: usize = Limits::default().history_page_max;
+            /// How long a poll is held.
+            poll_time_max_ms: Duration = Limits::default().poll_time_max;
+            /// Channels that exist at once in the memory engine.
+            channels_max: usize = Limits::default().channels_max;
+            /// How long an id that a publisher chose is remembered.
+            idempotency_time_ms: Duration = Limits::default().idempotency_time;
+            /// Ids remembered for one channel.
+            idempotency_ids_max: usize = Limits::default().idempotency_ids_max;
+            /// Publications that wait for one shard.
+            shard_queue_max: usize = Limits::default().shard_queue_max;
+        }
+
+        /// What is kept of each channel for clients that come back, where its namespace does not say otherwise.
+        history: History, since "0.1" {
+            /// Publications kept; 0 keeps none, and every resume is then a gap.
+            count_max: usize = Retention::default().count_max;
+            /// How long a publication is kept.
+            age_max_ms: Duration = Retention::default().age_max;
+            /// Bytes kept.
+            bytes_max: usize = Retention::default().bytes_max;
+        }
+
         /// What is written to the standard error stream.
         log: Log, since "0.1" {
             /// Lines for people, or one JSON object a line for machines.
@@ -44,7 +113,7 @@ settings! {
         /// A tenant. Apps never see each other: messages, presence, history and limits are apart.
         app: App, since "0.1" {
             /// Its name in paths and tokens.
-            id: String;
+            id: AppId;
             /// The public key that clients and back ends name the app by; the id when unset.
             key: Option<String> = None;
             /// What signatures and tokens of the app are made with. At least 32 characters; `openssl rand -hex 32` gives one.
@@ -53,6 +122,30 @@ settings! {
             open: bool = false;
             /// Origins that browsers may come from, such as `https://example.com`; `*` allows all.
             allowed_origins: Vec<String> = Vec::new();
+        }
+
+        /// Rules for the channels whose names match a pattern; the longest matching one rules a channel.
+        ///
+        /// Without an entry of their own, `private-*`, `presence-*`, `$*` and `#*` are protected.
+        namespace: NamespaceSettings, since "0.1" {
+            /// Which channels: a name, a beginning such as `chat:*`, or `*` for all.
+            channels: Pattern;
+            /// The app whose channels they are; every app when unset.
+            app: Option<AppId> = None;
+            /// Whether a grant must spell out this beginning to reach the channels: a grant for `*` then does not.
+            protected: bool = false;
+            /// What everyone may do.
+            anonymous: Vec<Permission> = Vec::new();
+            /// What everyone with a credential may do, beyond what the credential itself grants.
+            authenticated: Vec<Permission> = Vec::new();
+            /// Whether the channels have presence.
+            presence: bool = true;
+            /// Publications kept of each channel; that of `[history]` when unset.
+            history_count_max: Option<usize> = None;
+            /// How long a publication is kept; that of `[history]` when unset.
+            history_age_max_ms: Option<Duration> = None;
+            /// Bytes kept of each channel; that of `[history]` when unset.
+            history_bytes_max: Option<usize> = None;
         }
     }
 }
@@ -64,5 +157,19 @@ choice! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+choice! {
+    /// What may be done with a channel.
+    Permission {
+        /// Receive what is published.
+        Subscribe = "subscribe",
+        /// Publish.
+        Publish = "publish",
+        /// See who is there, and be seen.
+        Presence = "presence",
+        /// Read what was published before.
+        History = "history",
     }
 }

@@ -278,10 +278,10 @@ macro_rules! section {
     };
 }
 
-/// The given default, or that of the type for a required key.
+/// The given default, or what stands in for a required key until it is assigned.
 macro_rules! default_of {
     ($type:ty) => {
-        <$type as Default>::default()
+        <$type as $crate::config::value::Placeholder>::placeholder()
     };
     ($type:ty, $default:expr) => {
         $default

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnivox_core::{AppId, Pattern};
 use toml::de::DeValue;
 
 /// A type that a setting can have.
@@ -245,6 +246,13 @@ impl Value for SocketAddr {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Secret(String);
 
+impl Secret {
+    /// How many characters it has.
+    pub(crate) fn length(&self) -> usize {
+        self.0.chars().count()
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Secret(…)")
@@ -266,6 +274,40 @@ impl Value for Secret {
         Some(quoted(&self.0))
     }
 }
+
+/// A type that a required key can have.
+pub(crate) trait Placeholder {
+    /// What stands in the key until it is assigned, and in the sample file. The parser refuses an entry that lacks a required key.
+    fn placeholder() -> Self;
+}
+
+/// Names and patterns of the hub are parsed where they stand, so that an error has its place.
+macro_rules! parsed_texts {
+    ($($type:ty = $placeholder:literal),*) => {$(
+        impl Value for $type {
+            const KIND: Kind = Kind::Text;
+
+            fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+                Self::from_text(string(value, "text")?)
+            }
+
+            fn from_text(text: &str) -> Result<Self, String> {
+                Self::parse(text).map_err(|error| error.to_string())
+            }
+
+            fn to_toml(&self) -> Option<String> {
+                Some(quoted(&self.to_string()))
+            }
+        }
+
+        impl Placeholder for $type {
+            fn placeholder() -> Self {
+                Self::parse($placeholder).expect("a placeholder is valid")
+            }
+        }
+    )*};
+}
+parsed_texts!(AppId = "demo", Pattern = "*");
 
 /// A setting that may be absent; an empty environment variable or flag unsets it.
 impl<T: Value> Value for Option<T> {
@@ -363,6 +405,7 @@ mod tests {
         check("\"a\"", "a", vec!["a".to_owned()]);
         check("\"x\"", "x", Some("x".to_owned()));
         check("\"x\"", "x", Secret("x".to_owned()));
+        check("\"chat:*\"", "chat:*", Pattern::parse("chat:*").expect("a pattern"));
         assert_eq!(Option::<String>::from_text(""), Ok(None));
     }
 
@@ -377,6 +420,7 @@ mod tests {
         refused::<u64>("-1", "-1 is not between 0 and 9223372036854775807");
         refused::<u64>("99999999999999999999", "99999999999999999999 is too large");
         refused::<Vec<u16>>("[1, \"x\"]", "expected a whole number, found string");
+        refused::<AppId>("\"\"", "the name is empty; give it 1 to 255 bytes of UTF-8");
         refused::<SocketAddr>(
             "\"localhost\"",
             "\"localhost\" is not an IP address with a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",

@@ -1,0 +1,299 @@
+//! What the settings mean: the hub's own types, made from what was written, and refused when they make no sense together.
+//!
+//! Single values were checked where they stood; here are the rules between them. Every breach is reported at once and names the
+//! setting that mends it. Invariant: [`Meaning`] of any [`Config`] can be started; nothing about it is checked again.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use omnivox_core::app::Retention;
+use omnivox_core::{App, Limits, Namespace, Namespaces, Pattern, Permissions};
+
+use super::problem::{Place, Problem, Problems};
+use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission};
+use super::value::Secret;
+
+/// Settings as the server takes them.
+#[derive(Debug)]
+pub(crate) struct Meaning {
+    /// The tenants with their rules.
+    pub(crate) apps: Vec<App>,
+    /// Everything that is bounded.
+    pub(crate) limits: Limits,
+}
+
+impl Meaning {
+    /// Judges the settings as a whole.
+    pub(crate) fn of(config: &Config) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        judge_apps(config, &mut problems);
+        judge_numbers(config, &mut problems);
+        if !problems.is_empty() {
+            return Err(Problems::new(problems));
+        }
+        let apps = config.app.iter().map(|app| tenant(app, config)).collect();
+        Ok(Self { apps, limits: config.limits.to_core() })
+    }
+}
+
+fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
+    if config.app.is_empty() {
+        let place = Place::Section("[[app]]".to_owned());
+        problems.push(
+            Problem::new(place, "there is none, so nobody could connect")
+                .mend("add [[app]] with `id` and `secret`, or try `omnivox dev`, which has an open app"),
+        );
+    }
+    let mut ids = HashSet::new();
+    let mut keys = HashSet::new();
+    for app in &config.app {
+        let mut problem = |what: String, mend: &str| {
+            let place = Place::Section(format!("[[app]] {}", app.id));
+            problems.push(Problem::new(place, what).mend(mend));
+        };
+        if !ids.insert(&app.id) {
+            problem("another app has the same `id`".to_owned(), "give each app its own `id`");
+        }
+        if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
+            problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
+        }
+        match app.secret.as_ref().map(Secret::length) {
+            None if !app.open => problem(
+                "nobody could connect: it has no `secret` and is not `open`".to_owned(),
+                "set `secret`; `openssl rand -hex 32` gives one",
+            ),
+            Some(length) if length < SECRET_LENGTH_MIN => problem(
+                format!("`secret` has {length} characters, fewer than {SECRET_LENGTH_MIN}"),
+                "`openssl rand -hex 32` gives a strong one",
+            ),
+            _ => {}
+        }
+        let public = config.server.listen.iter().find(|address| is_public(address));
+        if let Some(address) = public.filter(|_| app.open && !config.server.open_to_the_network) {
+            problem(
+                format!("it is `open`, and {address} can be reached from other machines"),
+                "set `open = false`, or `open_to_the_network = true` in [server] if everyone may come",
+            );
+        }
+    }
+    for namespace in &config.namespace {
+        if let Some(app) = namespace.app.as_ref().filter(|app| !ids.contains(app)) {
+            let place = Place::Section(format!("[[namespace]] {}", namespace.channels));
+            problems.push(Problem::new(place, format!("there is no app {app:?}")).mend("name an app that [[app]] defines"));
+        }
+    }
+}
+
+/// Shorter secrets can be guessed by trying.
+const SECRET_LENGTH_MIN: usize = 32;
+
+fn is_public(address: &SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
+    let mut problem = |setting: &str, what: &str| {
+        problems.push(Problem::new(Place::Section(setting.to_owned()), what));
+    };
+    for (section, entry) in config.entries() {
+        let bounded = matches!(section.name, "limits" | "heartbeat");
+        for setting in section.settings.iter().filter(|_| bounded) {
+            if entry.written(setting.key).as_deref() == Some("0") {
+                problem(&format!("{}.{}", section.name, setting.key), "0 would stop everything; the smallest value is 1");
+            }
+        }
+    }
+    if config.limits.outbox_bytes_soft > config.limits.outbox_bytes_hard {
+        problem("limits.outbox_bytes_soft", "is above limits.outbox_bytes_hard; the soft limit is the lower one");
+    }
+    if config.limits.message_bytes_max > config.limits.outbox_bytes_hard {
+        problem("limits.message_bytes_max", "is above limits.outbox_bytes_hard; no client could be sent such a message");
+    }
+    if config.limits.poll_time_max_ms > POLL_TIME_MAX {
+        problem("limits.poll_time_max_ms", "is above 55 seconds; proxies cut a request after 60");
+    }
+    if config.server.listen.is_empty() {
+        problem("server.listen", "is empty; name at least one address");
+    }
+}
+
+/// Held polls must end before a proxy in between ends them.
+const POLL_TIME_MAX: Duration = Duration::from_secs(55);
+
+/// The app of an `[[app]]` entry, with the namespaces that are its own or everyone's.
+fn tenant(app: &settings::App, config: &Config) -> App {
+    let own = |namespace: &&NamespaceSettings| namespace.app.as_ref().is_none_or(|owner| *owner == app.id);
+    // An app's own rule wins over one for all apps.
+    let (specific, general): (Vec<_>, Vec<_>) = config.namespace.iter().filter(own).partition(|entry| entry.app.is_some());
+    let mut namespaces: Vec<Namespace> = Vec::new();
+    let rules = specific.into_iter().chain(general).map(|entry| entry.to_core(config)).chain(built_in(config));
+    for rule in rules {
+        if !namespaces.iter().any(|known| known.pattern == rule.pattern) {
+            namespaces.push(rule);
+        }
+    }
+    App { id: app.id.clone(), namespaces: Namespaces::new(namespaces), allowed_origins: app.allowed_origins.clone(), open: app.open }
+}
+
+/// Beginnings of names that mean security in one dialect or another are protected in all of them, and everything else keeps the
+/// history of `[history]`.
+fn built_in(config: &Config) -> impl Iterator<Item = Namespace> + '_ {
+    let protected = PROTECTED.iter().map(|pattern| (*pattern, true));
+    protected.chain([("*", false)]).map(|(pattern, protected)| {
+        let parsed = Pattern::parse(pattern).expect("a built-in pattern is valid");
+        Namespace { protected, history: config.history.to_core(), ..Namespace::new(pattern, parsed) }
+    })
+}
+
+const PROTECTED: [&str; 4] = ["private-*", "presence-*", "$*", "#*"];
+
+impl NamespaceSettings {
+    fn to_core(&self, config: &Config) -> Namespace {
+        let default = config.history.to_core();
+        Namespace {
+            protected: self.protected,
+            anonymous: permissions(&self.anonymous),
+            authenticated: permissions(&self.authenticated),
+            history: Retention {
+                count_max: self.history_count_max.unwrap_or(default.count_max),
+                age_max: self.history_age_max_ms.unwrap_or(default.age_max),
+                bytes_max: self.history_bytes_max.unwrap_or(default.bytes_max),
+            },
+            presence: self.presence,
+            ..Namespace::new(&self.channels.to_string(), self.channels.clone())
+        }
+    }
+}
+
+impl settings::History {
+    fn to_core(&self) -> Retention {
+        Retention { count_max: self.count_max, age_max: self.age_max_ms, bytes_max: self.bytes_max }
+    }
+}
+
+fn permissions(words: &[Permission]) -> Permissions {
+    words.iter().fold(Permissions::NONE, |all, word| {
+        all.with(match word {
+            Permission::Subscribe => Permissions::SUBSCRIBE,
+            Permission::Publish => Permissions::PUBLISH,
+            Permission::Presence => Permissions::PRESENCE,
+            Permission::History => Permissions::HISTORY,
+        })
+    })
+}
+
+impl LimitSettings {
+    /// Field by field, so that a new limit without a setting does not compile.
+    fn to_core(&self) -> Limits {
+        Limits {
+            message_bytes_max: self.message_bytes_max,
+            body_bytes_max: self.body_bytes_max,
+            head_bytes_max: self.head_bytes_max,
+            headers_max: self.headers_max,
+            head_time_max: self.head_time_max_ms,
+            body_time_max: self.body_time_max_ms,
+            keep_alive_time_max: self.keep_alive_time_max_ms,
+            connections_max: self.connections_max,
+            channels_per_connection_max: self.channels_per_connection_max,
+            channels_per_publication_max: self.channels_per_publication_max,
+            batch_publications_max: self.batch_publications_max,
+            commands_in_flight_max: self.commands_in_flight_max,
+            outbox_bytes_hard: self.outbox_bytes_hard,
+            outbox_bytes_soft: self.outbox_bytes_soft,
+            outbox_soft_time_max: self.outbox_soft_time_max_ms,
+            event_name_bytes_max: self.event_name_bytes_max,
+            publication_id_bytes_max: self.publication_id_bytes_max,
+            member_data_bytes_max: self.member_data_bytes_max,
+            members_per_channel_max: self.members_per_channel_max,
+            history_page_max: self.history_page_max,
+            poll_time_max: self.poll_time_max_ms,
+            channels_max: self.channels_max,
+            idempotency_time: self.idempotency_time_ms,
+            idempotency_ids_max: self.idempotency_ids_max,
+            shard_queue_max: self.shard_queue_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use omnivox_core::ChannelName;
+
+    use super::super::Layers;
+    use super::*;
+
+    fn config(file: &str) -> Config {
+        let layers = Layers { file: Some(("omnivox.toml".into(), file.to_owned())), ..Layers::default() };
+        layers.over(Config::default()).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    const SHOP: &str = "[[app]]\nid = \"shop\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_refused_with_what_mends_it() {
+        let check = |file: &str, expected: &str| match Meaning::of(&config(file)) {
+            Ok(_) => assert_eq!(expected, "", "{file}"),
+            Err(problems) => {
+                assert!(!expected.is_empty(), "{file}: {problems}");
+                assert!(problems.to_string().contains(expected), "{file}: {problems}");
+            }
+        };
+        let shop = |rest: &str| format!("{rest}\n{SHOP}");
+        check(&shop(""), "");
+        check("", "[[app]]: there is none");
+        check(&format!("{SHOP}{SHOP}"), "[[app]] shop: another app has the same `id`");
+        check("[[app]]\nid = \"a\"\nopen = true\nkey = \"k\"\n[[app]]\nid = \"b\"\nopen = true\nkey = \"k\"", "same `key` \"k\"");
+        check("[[app]]\nid = \"a\"", "[[app]] a: nobody could connect");
+        check("[[app]]\nid = \"a\"\nsecret = \"short\"", "`secret` has 5 characters");
+        check("[[app]]\nid = \"a\"\nopen = true", "");
+        let public = "[server]\nlisten = \"0.0.0.0:80\"\n";
+        check(&shop(public), "");
+        check(&format!("{public}[[app]]\nid = \"a\"\nopen = true"), "0.0.0.0:80 can be reached from other machines");
+        check(&format!("{public}open_to_the_network = true\n[[app]]\nid = \"a\"\nopen = true"), "");
+        check("[server]\nlisten = \"[::ffff:127.0.0.1]:80\"\n[[app]]\nid = \"a\"\nopen = true", "");
+        check(&shop("[server]\nlisten = []"), "server.listen: is empty");
+        check(&shop("[[namespace]]\nchannels = \"x\"\napp = \"shup\""), "[[namespace]] x: there is no app \"shup\"");
+        check(&shop("[limits]\nconnections_max = 0"), "limits.connections_max: 0 would stop everything");
+        check(&shop("[heartbeat]\nws_ping_interval_ms = 0"), "heartbeat.ws_ping_interval_ms: 0");
+        check(&shop("[limits]\noutbox_bytes_soft = 5_000_000"), "limits.outbox_bytes_soft: is above");
+        check(&shop("[limits]\nmessage_bytes_max = 5_000_000"), "limits.message_bytes_max: is above");
+        check(&shop("[limits]\npoll_time_max_ms = 60_000"), "limits.poll_time_max_ms: is above");
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let problems = Meaning::of(&config("[limits]\nheaders_max = 0\nchannels_max = 0")).expect_err("refused").to_string();
+        for part in ["[[app]]", "headers_max", "channels_max"] {
+            assert!(problems.contains(part), "{problems}");
+        }
+    }
+
+    #[test]
+    fn the_longest_rule_of_the_app_itself_rules_a_channel() {
+        let file = format!(
+            "[history]\ncount_max = 7\n{SHOP}[[app]]\nid = \"blog\"\nopen = true\n\
+             [[namespace]]\nchannels = \"chat:*\"\nanonymous = [\"subscribe\"]\n\
+             [[namespace]]\nchannels = \"chat:*\"\napp = \"blog\"\nanonymous = [\"subscribe\", \"publish\"]\nhistory_count_max = 3\n\
+             [[namespace]]\nchannels = \"private-*\"\nprotected = false\n"
+        );
+        let meaning = Meaning::of(&config(&file)).expect("valid");
+        let check = |app: usize, channel: &str, anonymous: Permissions, protected: bool, history: usize| {
+            let rule = meaning.apps[app].namespaces.of(&ChannelName::parse(channel).expect("a name"));
+            assert_eq!((rule.anonymous, rule.protected, rule.history.count_max), (anonymous, protected, history), "{channel}");
+        };
+        check(0, "chat:x", Permissions::SUBSCRIBE, false, 7);
+        check(1, "chat:x", Permissions::SUBSCRIBE.with(Permissions::PUBLISH), false, 3);
+        check(0, "news", Permissions::NONE, false, 7);
+        check(0, "private-x", Permissions::NONE, false, 7);
+        check(0, "presence-x", Permissions::NONE, true, 7);
+        check(0, "$system", Permissions::NONE, true, 7);
+    }
+
+    #[test]
+    fn limits_arrive_as_written() {
+        let meaning = Meaning::of(&config(&format!("[limits]\nhead_time_max_ms = 1\nchannels_max = 2\n{SHOP}"))).expect("valid");
+        let expected = Limits { head_time_max: Duration::from_millis(1), channels_max: 2, ..Limits::default() };
+        assert_eq!(meaning.limits, expected);
+    }
+}
