@@ -118,8 +118,8 @@ pub trait Log: Send + Sync + 'static {
     /// Numbers a draft in all its channels, keeps it, and announces it, all at once for each channel; a repeated id is answered with the first place.
     fn publish(&self, app: &AppId, draft: Draft, retention: Retention) -> Task<Published>;
 
-    /// From now on announces the channel to the shard, and gives what was missed: atomic, so that nothing falls between the two.
-    fn subscribe(&self, key: &ChannelKey, shard: u16, since: Option<Mark>, most: usize) -> Task<Joined>;
+    /// From now on announces the channels to the shard, and gives what was missed: atomic, so that nothing falls between the two.
+    fn subscribe(&self, app: &AppId, channels: &[ChannelName], shard: u16, since: Option<Mark>, most: usize) -> Task<Joined>;
 
     /// The shard has no more subscribers of the channel.
     fn unsubscribe(&self, key: &ChannelKey, shard: u16);
@@ -163,19 +163,26 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-/// The state of a channel at the moment when a shard joined it.
+/// The state of channels at the moment when a shard joined them.
 #[derive(Clone, Debug)]
 pub struct Joined {
-    /// The place of its last publication.
-    pub position: Position,
-    /// Where the app stands.
+    /// Where the app stood: everything up to this stamp is in `missed` or had been seen, everything behind it will be announced.
     pub cursor: Cursor,
-    /// What was published since the mark.
+    /// The channels, in the order in which they were asked for.
+    pub channels: SmallVec<[JoinedChannel; 1]>,
+    /// What was published since the mark, in order of stamps; the index is that of the place.
     pub missed: Vec<(Arc<Publication>, usize)>,
-    /// Whether some of it is gone.
-    pub gap: bool,
     /// Whether more was missed than asked for: the rest follows behind the last one.
     pub more: bool,
+}
+
+/// The state of one channel at that moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct JoinedChannel {
+    /// The place of its last publication up to the cursor.
+    pub position: Position,
+    /// Whether publications since the mark are gone.
+    pub gap: bool,
 }
 
 /// Which part of a channel's history.

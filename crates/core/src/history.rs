@@ -109,6 +109,17 @@ impl History {
         Since { gap, more: self.entries.len() - start > publications.len(), publications }
     }
 
+    /// The place of the last publication with a stamp up to `stamp`. `floor` is a place known to be that old, for a log that keeps too little
+    /// to tell.
+    pub fn top_at(&self, stamp: u64, floor: Position) -> Position {
+        let end = self.after(|publication, _| publication.cursor.stamp <= stamp);
+        match end.checked_sub(1).and_then(|last| self.entries.get(last)) {
+            Some((publication, place)) => publication.places[*place].position,
+            None if self.gone_stamp <= stamp => Position { epoch: self.top.epoch, offset: self.gone_offset },
+            None => floor,
+        }
+    }
+
     /// The publications with offsets below `before`, the newest first.
     pub fn newest(&self, before: u64, most: usize) -> (Vec<(Arc<Publication>, usize)>, bool) {
         let end = self.after(|publication, place| publication.places[place].position.offset < before);

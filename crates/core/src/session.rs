@@ -148,6 +148,11 @@ pub trait Dialect: Send + Sync + 'static {
     /// What to do with a request to one of its paths.
     fn open(&self, context: &OpenContext, request: &Request<'_>) -> Opening;
 
+    /// The answer to a request whose session is not, or no longer, there.
+    fn unknown_session(&self, _request: &Request<'_>) -> Response {
+        Response::json(404, r#"{"error":{"code":"not_found","message":"the session is not known here; connect again"}}"#)
+    }
+
     /// Encodes an event for everyone who shares the key, or nothing when it can't be shown in this format.
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame>;
 }

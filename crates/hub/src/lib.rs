@@ -1,1 +1,17 @@
-//! hub
+//! The hub: the one door through which every session of every dialect goes.
+//!
+//! - [`memory`]: the engine of a node that needs nothing but itself.
+//! - [`inbox`]: how news reach the shards, bounded.
+//! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
+//!
+//! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
+//!
+//! Invariant: no lock is held across an await, and a publisher never waits for a shard.
+
+pub mod hub;
+pub mod inbox;
+pub mod memory;
+
+pub use hub::{AppEntry, Hub, Outcome};
+pub use inbox::{Inbox, Inboxes};
+pub use memory::MemoryEngine;

@@ -1,0 +1,290 @@
+//! The one door: a command of a principal goes in, a reply or a refusal comes out.
+//!
+//! Grants and limits are checked here, for every dialect alike. What only the session's shard can do (its subscriber table) it does itself with
+//! the [`Outcome`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use omnivox_core::app::App;
+use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Reply, Subscribe};
+use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
+use omnivox_core::event::Member;
+use omnivox_core::grants::{Permissions, Principal, decide};
+use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
+use omnivox_core::publication::Draft;
+use omnivox_core::Limits;
+use smallvec::SmallVec;
+
+/// An app and what verifies its clients' credentials.
+pub struct AppEntry {
+    /// The app.
+    pub app: Arc<App>,
+}
+
+/// The hub of one node.
+pub struct Hub {
+    apps: RwLock<BTreeMap<AppId, Arc<AppEntry>>>,
+    log: Arc<dyn Log>,
+    presence: Arc<dyn Presence>,
+    limits: Arc<Limits>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A reply for the session.
+    Reply(Reply),
+    /// The engine's half of a subscribe; the shard opens the gate and makes the reply.
+    Joined(Joined),
+}
+
+/// The way to an outcome.
+pub type Running = std::pin::Pin<Box<dyn Future<Output = Result<Outcome, Denied>> + Send>>;
+
+/// Who runs a command.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The session.
+    pub session: SessionId,
+    /// Who it is; `None` before it has connected.
+    pub principal: Option<Arc<Principal>>,
+    /// How many channels it is subscribed to.
+    pub subscriptions: usize,
+}
+
+impl Hub {
+    /// A hub over an engine.
+    pub fn new(apps: Vec<AppEntry>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>) -> Self {
+        let apps = apps.into_iter().map(|entry| (entry.app.id.clone(), Arc::new(entry))).collect();
+        Self { apps: RwLock::new(apps), log, presence, limits }
+    }
+
+    /// The log, for shards that read a channel again or leave it.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    /// The presence sets, for shards whose sessions end.
+    pub fn presence(&self) -> &Arc<dyn Presence> {
+        &self.presence
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// An app.
+    pub fn app(&self, id: &AppId) -> Option<Arc<AppEntry>> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Runs a command. Ready at once unless a broker or a back end has to be asked.
+    pub fn run(&self, caller: &Caller, command: Command, shard: u16) -> Running {
+        match self.start(caller, command, shard) {
+            Ok(running) => running,
+            Err(denied) => Box::pin(std::future::ready(Err(denied))),
+        }
+    }
+
+    fn start(&self, caller: &Caller, command: Command, shard: u16) -> Result<Running, Denied> {
+        if let Command::Connect(connect) = &command {
+            return self.connect(connect).map(answer);
+        }
+        let principal = caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
+        let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
+        let door = Door { hub: self, app: &entry.app, principal, caller };
+        match command {
+            Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
+            Command::Subscribe(subscribe) => door.subscribe(&subscribe, shard),
+            Command::Unsubscribe(_) => Ok(answer(Reply::Unsubscribed)),
+            Command::Publish(drafts) => door.publish(drafts),
+            Command::Enter(enter) => door.enter(*enter),
+            Command::Leave(channel, key) => door.leave(&channel, &key),
+            Command::Members(channel) => door.members(&channel),
+            Command::History(channel, query) => door.history(&channel, query),
+            Command::Channels(prefix) => door.channels(&prefix),
+            Command::Manage(manage) => door.manage(*manage),
+        }
+    }
+
+    fn connect(&self, connect: &Connect) -> Result<Reply, Denied> {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        match &connect.credential {
+            Credential::Anonymous => {
+                let open = apps.values().find(|entry| entry.app.open).ok_or_else(|| {
+                    Denied::Unauthorized("a credential is needed: send a token, or set `open = true` for an app".into())
+                })?;
+                Ok(Reply::Connected(Arc::new(Principal::anonymous(open.app.id.clone()))))
+            }
+            Credential::Token(_) | Credential::Ticket(_) | Credential::Key { .. } => {
+                Err(Denied::Unauthorized("no app of this server takes such a credential; connect without one".into()))
+            }
+        }
+    }
+}
+
+/// A command's way through the checks.
+struct Door<'a> {
+    hub: &'a Hub,
+    app: &'a App,
+    principal: &'a Principal,
+    caller: &'a Caller,
+}
+
+impl Door<'_> {
+    fn check(&self, channel: &ChannelName, wanted: Permissions) -> Result<(), Denied> {
+        let decision = decide(self.app, self.principal, channel, wanted);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Denied::Forbidden(format!("{wanted} is not allowed for channel `{channel}`: {}", decision.rule).into()))
+    }
+
+    fn key(&self, channel: &ChannelName) -> ChannelKey {
+        ChannelKey::new(&self.app.id, channel)
+    }
+
+    fn subscribe(&self, subscribe: &Subscribe, shard: u16) -> Result<Running, Denied> {
+        let limits = &self.hub.limits;
+        if subscribe.channels.is_empty() {
+            return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
+        }
+        if self.caller.subscriptions + subscribe.channels.len() > limits.channels_per_connection_max {
+            let words = format!("one connection subscribes to at most {} channels", limits.channels_per_connection_max);
+            return Err(Denied::Limit { setting: "channels_per_connection_max", words: words.into() });
+        }
+        for channel in &subscribe.channels {
+            self.check(channel, Permissions::SUBSCRIBE)?;
+            if subscribe.since.is_some() {
+                self.check(channel, Permissions::HISTORY)?;
+            }
+            if subscribe.presence {
+                self.check(channel, Permissions::PRESENCE)?;
+            }
+        }
+        let joining = self.hub.log.subscribe(&self.app.id, &subscribe.channels, shard, subscribe.since, limits.history_page_max);
+        Ok(Box::pin(async move { joining.await.map(Outcome::Joined).map_err(denied) }))
+    }
+
+    fn publish(&self, drafts: SmallVec<[Box<Draft>; 1]>) -> Result<Running, Denied> {
+        if drafts.len() > self.hub.limits.batch_publications_max {
+            let words = format!("one batch holds at most {} publications", self.hub.limits.batch_publications_max);
+            return Err(Denied::Limit { setting: "batch_publications_max", words: words.into() });
+        }
+        let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
+            .into_iter()
+            .map(|draft| {
+                self.check_draft(&draft)?;
+                let retention = self.app.namespaces.of(&draft.channels[0]).history;
+                Ok(self.hub.log.publish(&self.app.id, *draft, retention))
+            })
+            .collect();
+        Ok(Box::pin(async move {
+            let mut published = Vec::with_capacity(waiting.len());
+            for task in waiting {
+                published.push(match task {
+                    Ok(task) => task.await.map_err(denied),
+                    Err(denied) => Err(denied),
+                });
+            }
+            Ok(Outcome::Reply(Reply::Published(published)))
+        }))
+    }
+
+    fn check_draft(&self, draft: &Draft) -> Result<(), Denied> {
+        let limits = &self.hub.limits;
+        let limit = |setting, words: String| Err(Denied::Limit { setting, words: words.into() });
+        if draft.channels.is_empty() {
+            return Err(Denied::Invalid("name at least one channel to publish to".into()));
+        }
+        if draft.channels.len() > limits.channels_per_publication_max {
+            return limit("channels_per_publication_max", format!("one publication goes to at most {} channels", limits.channels_per_publication_max));
+        }
+        if draft.payload.len() > limits.message_bytes_max {
+            let words = format!("the payload has {} bytes; at most {} are taken", draft.payload.len(), limits.message_bytes_max);
+            return limit("message_bytes_max", words);
+        }
+        if draft.event.as_ref().is_some_and(|event| event.len() > limits.event_name_bytes_max) {
+            return limit("event_name_bytes_max", format!("the event name is longer than {} bytes", limits.event_name_bytes_max));
+        }
+        if draft.id.as_ref().is_some_and(|id| id.len() > limits.publication_id_bytes_max) {
+            return limit("publication_id_bytes_max", format!("the id is longer than {} bytes", limits.publication_id_bytes_max));
+        }
+        draft.channels.iter().try_for_each(|channel| self.check(channel, Permissions::PUBLISH))
+    }
+
+    fn enter(&self, enter: Enter) -> Result<Running, Denied> {
+        self.check(&enter.channel, Permissions::PRESENCE)?;
+        if !self.app.namespaces.of(&enter.channel).presence {
+            return Err(Denied::Forbidden(format!("presence is off for channel `{}` (its namespace's `presence` setting)", enter.channel).into()));
+        }
+        let limits = &self.hub.limits;
+        if enter.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
+            let words = format!("a member's data has at most {} bytes", limits.member_data_bytes_max);
+            return Err(Denied::Limit { setting: "member_data_bytes_max", words: words.into() });
+        }
+        let key = self.key(&enter.channel);
+        let member = Member { session: self.caller.session, key: enter.key, user: self.principal.user.clone(), data: enter.data };
+        let entering = self.hub.presence.enter(&key, member, enter.update_only, limits.members_per_channel_max);
+        Ok(reply(entering, |()| Reply::Entered))
+    }
+
+    fn leave(&self, channel: &ChannelName, key: &str) -> Result<Running, Denied> {
+        let leaving = self.hub.presence.leave(&self.key(channel), self.caller.session, key);
+        Ok(reply(leaving, |()| Reply::Left))
+    }
+
+    fn members(&self, channel: &ChannelName) -> Result<Running, Denied> {
+        self.check(channel, Permissions::PRESENCE)?;
+        Ok(reply(self.hub.presence.members(&self.key(channel)), Reply::Members))
+    }
+
+    fn history(&self, channel: &ChannelName, query: HistoryQuery) -> Result<Running, Denied> {
+        self.check(channel, Permissions::HISTORY)?;
+        let query = HistoryQuery { most: query.most.min(self.hub.limits.history_page_max), ..query };
+        Ok(reply(self.hub.log.history(&self.key(channel), query), Reply::History))
+    }
+
+    fn channels(&self, prefix: &str) -> Result<Running, Denied> {
+        // Whoever lists names learns of channels that others may not see, so the right to manage must cover the prefix.
+        let probe = ChannelName::parse(if prefix.is_empty() { "*" } else { prefix }).map_err(|error| Denied::Invalid(error.to_string().into()))?;
+        self.check(&probe, Permissions::MANAGE)?;
+        let visible = |app: &App, principal: &Principal, channel: &ChannelName| decide(app, principal, channel, Permissions::MANAGE).allowed;
+        let listing = self.hub.log.channels(&self.app.id, prefix, self.hub.limits.history_page_max);
+        let (entry, principal) = (self.hub.app(&self.app.id), self.principal.clone());
+        Ok(reply(listing, move |mut channels| {
+            channels.retain(|summary| entry.as_ref().is_some_and(|entry| visible(&entry.app, &principal, &summary.channel)));
+            Reply::Channels(channels)
+        }))
+    }
+
+    fn manage(&self, manage: Manage) -> Result<Running, Denied> {
+        let all = ChannelName::parse("*").map_err(|error| Denied::Invalid(error.to_string().into()))?;
+        self.check(&all, Permissions::MANAGE)?;
+        let whom = match manage {
+            Manage::DisconnectUser(user) => Whom::User(user),
+            Manage::DisconnectSession(session) => Whom::Session(session),
+            Manage::RevokeToken(token) => Whom::Token(token),
+        };
+        Ok(reply(self.hub.log.disconnect(&self.app.id, whom), |()| Reply::Managed(0)))
+    }
+}
+
+fn answer(reply: Reply) -> Running {
+    Box::pin(std::future::ready(Ok(Outcome::Reply(reply))))
+}
+
+fn reply<T: Send + 'static>(task: Task<T>, then: impl FnOnce(T) -> Reply + Send + 'static) -> Running {
+    Box::pin(async move { task.await.map(|value| Outcome::Reply(then(value))).map_err(denied) })
+}
+
+/// What an engine's trouble is to a client.
+pub fn denied(error: EngineError) -> Denied {
+    match error {
+        EngineError::Unavailable(words) => Denied::Unavailable(words),
+        EngineError::Limit { setting, words } => Denied::Limit { setting, words },
+        EngineError::NotFound(words) => Denied::NotFound(words),
+    }
+}

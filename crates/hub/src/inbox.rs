@@ -1,0 +1,103 @@
+//! The way of news to the shards: one bounded queue for each, which a publisher never waits for.
+//!
+//! What a full queue can't take is not lost: the channel is remembered, and the shard reads it again by position or tells its subscribers of
+//! a gap.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use omnivox_core::engine::{Announcement, Announcer, ShardSet};
+use omnivox_core::name::ChannelKey;
+use tokio::sync::mpsc;
+
+/// One shard's end of the queue that publishers fill.
+#[derive(Debug)]
+pub struct Inbox {
+    news: mpsc::Receiver<Announcement>,
+    overflow: Arc<Overflow>,
+}
+
+#[derive(Debug, Default)]
+struct Overflow {
+    any: AtomicBool,
+    channels: Mutex<HashSet<ChannelKey>>,
+}
+
+/// The publishers' end of all queues.
+#[derive(Debug)]
+pub struct Inboxes {
+    senders: Box<[(mpsc::Sender<Announcement>, Arc<Overflow>)]>,
+    overflows: AtomicU64,
+}
+
+impl Inboxes {
+    /// As many queues as there are shards, each for at most `queue_max` news.
+    pub fn new(shards: u16, queue_max: usize) -> (Arc<Self>, Vec<Inbox>) {
+        let (senders, inboxes) = (0..shards)
+            .map(|_| {
+                let (sender, news) = mpsc::channel(queue_max.max(1));
+                let overflow = Arc::new(Overflow::default());
+                ((sender, overflow.clone()), Inbox { news, overflow })
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        (Arc::new(Self { senders: senders.into(), overflows: AtomicU64::new(0) }), inboxes)
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> u16 {
+        self.senders.len() as u16
+    }
+
+    /// How often a queue was full.
+    pub fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::Relaxed)
+    }
+}
+
+impl Announcer for Inboxes {
+    fn announce(&self, shards: ShardSet, announcement: Announcement) {
+        for (index, (sender, overflow)) in self.senders.iter().enumerate() {
+            if !shards.contains(index as u16) {
+                continue;
+            }
+            if let Err(mpsc::error::TrySendError::Full(announcement)) = sender.try_send(announcement.clone()) {
+                self.overflows.fetch_add(1, Ordering::Relaxed);
+                overflow.remember(&announcement);
+            }
+        }
+    }
+}
+
+impl Overflow {
+    fn remember(&self, announcement: &Announcement) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        match announcement {
+            Announcement::Publication(publication) => {
+                channels.extend(publication.places.iter().map(|place| ChannelKey::new(&publication.app, &place.channel)));
+            }
+            Announcement::Presence(app, event) => {
+                channels.insert(ChannelKey::new(app, &event.channel));
+            }
+            // A message to one session has no log to read it from; its sender is told by nobody, as with any live-only message.
+            Announcement::Direct(_) | Announcement::Disconnect(..) => {}
+        }
+        self.any.store(true, Ordering::Release);
+    }
+}
+
+impl Inbox {
+    /// Waits for news and moves up to `most` of them into `into`. False when there will be no more.
+    pub async fn receive(&mut self, into: &mut Vec<Announcement>, most: usize) -> bool {
+        self.news.recv_many(into, most).await > 0
+    }
+
+    /// The channels whose news were dropped since the last call.
+    pub fn take_overflowed(&self) -> Vec<ChannelKey> {
+        if !self.overflow.any.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut channels = self.overflow.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.drain().collect()
+    }
+}

@@ -1,0 +1,454 @@
+//! The memory engine: a node's own log and presence, gone with the process.
+//!
+//! Channels lie in stripes, each behind a mutex that is held for a few hundred nanoseconds and never across an await. A publication takes the
+//! stripes of its channels in order, then the app's sequencer; while it has both it is numbered, kept and announced. So the order of offsets,
+//! of stamps and of the shards' queues is the same one.
+//!
+//! Invariant: whatever has a stamp up to `n` is in its channel's history before anyone who reads stamp `n` can take that channel's stripe.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use omnivox_core::app::Retention;
+use omnivox_core::engine::{
+    Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Log, Presence, Published,
+    ShardSet, Task, Whom, ready,
+};
+use omnivox_core::event::Member;
+use omnivox_core::history::History;
+use omnivox_core::mark::{Cursor, Epoch, Mark, Position};
+use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
+use omnivox_core::presence::PresenceSet;
+use omnivox_core::publication::{Draft, Place, Publication};
+use omnivox_core::Limits;
+use smallvec::SmallVec;
+
+const STRIPES: usize = 256;
+
+/// Milliseconds since the Unix epoch; tests give a clock of their own.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Logs and presence sets in memory.
+pub struct MemoryEngine {
+    stripes: Box<[Mutex<Stripe>]>,
+    apps: RwLock<HashMap<AppId, Arc<AppLog>, foldhash::fast::RandomState>>,
+    hasher: foldhash::fast::RandomState,
+    announcer: Arc<dyn Announcer>,
+    clock: Clock,
+    limits: Arc<Limits>,
+    epochs: Epochs,
+    channels: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Stripe {
+    channels: HashMap<ChannelKey, Channel, foldhash::fast::RandomState>,
+}
+
+struct Channel {
+    history: History,
+    retention: Retention,
+    shards: ShardSet,
+    presence: PresenceSet,
+    recent_ids: Option<Box<RecentIds>>,
+    /// When something was last published, or somebody last left.
+    touched_ms: u64,
+}
+
+/// What all channels of an app share.
+struct AppLog {
+    epoch: Epoch,
+    /// The stamp of the last publication.
+    sequencer: Mutex<u64>,
+    /// The largest stamp that a forgotten channel held.
+    forgotten_stamp: AtomicU64,
+}
+
+/// The ids that publishers chose lately, and what became of them.
+#[derive(Default)]
+struct RecentIds {
+    order: VecDeque<(u64, Arc<str>)>,
+    known: HashMap<Arc<str>, Published, foldhash::fast::RandomState>,
+}
+
+/// Epochs that never repeat: a counter, scattered by a bijection, from a start that was drawn at random.
+struct Epochs(AtomicU64);
+
+impl Epochs {
+    fn next(&self) -> Epoch {
+        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Epoch(z ^ (z >> 31))
+    }
+}
+
+impl MemoryEngine {
+    /// An empty engine that announces to `announcer`. `seed` is from the system's randomness: it keeps the epochs of two lives apart.
+    pub fn new(announcer: Arc<dyn Announcer>, limits: Arc<Limits>, clock: Clock, seed: u64) -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            apps: RwLock::default(),
+            hasher: foldhash::fast::RandomState::default(),
+            announcer,
+            clock,
+            limits,
+            epochs: Epochs(AtomicU64::new(seed)),
+            channels: AtomicUsize::new(0),
+        }
+    }
+
+    /// Forgets what is too old, and channels that nobody needs any more. Called every few seconds.
+    pub fn sweep(&self) {
+        let now_ms = (self.clock)();
+        for stripe in &self.stripes {
+            let mut stripe = lock(stripe);
+            stripe.channels.retain(|key, channel| {
+                let retention = channel.retention;
+                channel.history.evict(now_ms, &retention);
+                if let Some(ids) = &mut channel.recent_ids {
+                    ids.forget(now_ms, &self.limits);
+                }
+                let keep = !channel.shards.is_empty()
+                    || !channel.presence.is_empty()
+                    || !channel.history.is_empty()
+                    || channel.touched_ms + millis(self.limits.idempotency_time).max(millis(retention.age_max)) > now_ms;
+                if !keep {
+                    self.app(&key.app).forgotten_stamp.fetch_max(channel.history.last_stamp(), Ordering::Relaxed);
+                    self.channels.fetch_sub(1, Ordering::Relaxed);
+                }
+                keep
+            });
+        }
+    }
+
+    /// How many channels there are.
+    pub fn channel_count(&self) -> usize {
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    fn app(&self, app: &AppId) -> Arc<AppLog> {
+        if let Some(log) = self.apps.read().unwrap_or_else(PoisonError::into_inner).get(app) {
+            return log.clone();
+        }
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Arc::new(AppLog { epoch: self.epochs.next(), sequencer: Mutex::new(0), forgotten_stamp: AtomicU64::new(0) });
+        apps.entry(app.clone()).or_insert_with(fresh).clone()
+    }
+
+    fn stripe_index(&self, key: &ChannelKey) -> usize {
+        self.hasher.hash_one(key) as usize % STRIPES
+    }
+
+    fn stripe(&self, key: &ChannelKey) -> MutexGuard<'_, Stripe> {
+        lock(&self.stripes[self.stripe_index(key)])
+    }
+
+    fn channel<'a>(&self, stripe: &'a mut Stripe, key: &ChannelKey, app: &AppLog) -> Result<&'a mut Channel, EngineError> {
+        if !stripe.channels.contains_key(key) {
+            if self.channels.fetch_add(1, Ordering::Relaxed) >= self.limits.channels_max {
+                self.channels.fetch_sub(1, Ordering::Relaxed);
+                let words = format!("the server has {} channels already; raise the limit or let channels expire", self.limits.channels_max);
+                return Err(EngineError::Limit { setting: "channels_max", words: words.into() });
+            }
+            let fresh = Channel {
+                history: History::new(self.epochs.next(), app.forgotten_stamp.load(Ordering::Relaxed)),
+                retention: Retention::default(),
+                shards: ShardSet::default(),
+                presence: PresenceSet::default(),
+                recent_ids: None,
+                touched_ms: (self.clock)(),
+            };
+            stripe.channels.insert(key.clone(), fresh);
+        }
+        Ok(stripe.channels.get_mut(key).expect("the channel exists: inserted above"))
+    }
+
+    fn publish_now(&self, app_id: &AppId, draft: Draft, retention: Retention) -> Result<Published, EngineError> {
+        let app = self.app(app_id);
+        let keys: SmallVec<[ChannelKey; 1]> = draft.channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
+        let mut guards = self.lock_all(&keys);
+        let now_ms = (self.clock)();
+        for (at, key) in keys.iter().enumerate() {
+            let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
+            channel.retention = retention;
+            if at == 0
+                && let Some(id) = &draft.id
+                && let Some(ids) = &mut channel.recent_ids
+            {
+                ids.forget(now_ms, &self.limits);
+                if let Some(first) = ids.known.get(id) {
+                    return Ok(Published { duplicate: true, ..first.clone() });
+                }
+            }
+        }
+        let mut places: SmallVec<[Place; 1]> = SmallVec::with_capacity(keys.len());
+        let mut shards = ShardSet::default();
+        for key in &keys {
+            let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
+            let top = channel.history.top();
+            shards = shards.union(channel.shards);
+            places.push(Place {
+                channel: key.channel.clone(),
+                position: Position { epoch: top.epoch, offset: top.offset + 1 },
+                previous: top.offset,
+            });
+        }
+        let mut stamp = lock(&app.sequencer);
+        *stamp += 1;
+        let cursor = Cursor { epoch: app.epoch, stamp: *stamp };
+        let publication = Arc::new(Publication { app: app_id.clone(), draft, places, cursor, at_ms: now_ms });
+        for (place, key) in keys.iter().enumerate() {
+            let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
+            channel.touched_ms = now_ms;
+            channel.history.push(publication.clone(), place, &retention);
+        }
+        let published = Published { places: publication.places.clone(), cursor, duplicate: false };
+        if let Some(id) = &publication.draft.id {
+            let channel = self.channel(guards.of(self.stripe_index(&keys[0])), &keys[0], &app)?;
+            channel.recent_ids.get_or_insert_default().remember(id.clone(), now_ms, published.clone(), &self.limits);
+        }
+        if !shards.is_empty() {
+            self.announcer.announce(shards, Announcement::Publication(publication));
+        }
+        drop(stamp);
+        Ok(published)
+    }
+
+    /// Takes the stripes of all keys, in order of their numbers so that two publishers never wait for each other in a circle.
+    fn lock_all(&self, keys: &[ChannelKey]) -> Guards<'_> {
+        let mut indices: SmallVec<[usize; 1]> = keys.iter().map(|key| self.stripe_index(key)).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        Guards(indices.into_iter().map(|index| (index, lock(&self.stripes[index]))).collect())
+    }
+
+    fn subscribe_now(
+        &self,
+        app_id: &AppId,
+        channels: &[ChannelName],
+        shard: u16,
+        since: Option<Mark>,
+        most: usize,
+    ) -> Result<Joined, EngineError> {
+        let app = self.app(app_id);
+        let keys: SmallVec<[ChannelKey; 1]> = channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
+        let mut floors: SmallVec<[Position; 1]> = SmallVec::with_capacity(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            let mut stripe = self.stripe(key);
+            match self.channel(&mut stripe, key, &app) {
+                Ok(channel) => {
+                    channel.shards.insert(shard);
+                    floors.push(channel.history.top());
+                }
+                Err(error) => {
+                    drop(stripe);
+                    keys[..at].iter().for_each(|key| self.unsubscribe(key, shard));
+                    return Err(error);
+                }
+            }
+        }
+        // Everything that gets a later stamp will be announced to the shard, because its interest is known by now.
+        let cursor = Cursor { epoch: app.epoch, stamp: *lock(&app.sequencer) };
+        let now_ms = (self.clock)();
+        let mut joined = Joined { cursor, channels: SmallVec::new(), missed: Vec::new(), more: false };
+        for (key, floor) in keys.iter().zip(floors) {
+            let mut stripe = self.stripe(key);
+            let channel = self.channel(&mut stripe, key, &app)?;
+            let retention = channel.retention;
+            channel.history.evict(now_ms, &retention);
+            let mut gap = false;
+            if let Some(mark) = since {
+                let behind = channel.history.since(mark, cursor, most);
+                gap = behind.gap;
+                joined.more |= behind.more;
+                joined.missed.extend(behind.publications.into_iter().filter(|(publication, _)| publication.cursor.stamp <= cursor.stamp));
+            }
+            joined.channels.push(JoinedChannel { position: channel.history.top_at(cursor.stamp, floor), gap });
+        }
+        if keys.len() > 1 {
+            joined.missed.sort_by_key(|(publication, _)| publication.cursor.stamp);
+            joined.missed.dedup_by_key(|(publication, _)| publication.cursor.stamp);
+        }
+        if joined.missed.len() > most {
+            joined.missed.truncate(most);
+            joined.more = true;
+        }
+        Ok(joined)
+    }
+
+    fn history_now(&self, key: &ChannelKey, query: HistoryQuery) -> HistoryPage {
+        let app = self.app(&key.app);
+        let mut stripe = self.stripe(key);
+        let cursor = Cursor { epoch: app.epoch, stamp: *lock(&app.sequencer) };
+        let Some(channel) = stripe.channels.get_mut(key) else {
+            let gap = matches!(query.since, Some(Mark::Position(_))) || matches!(query.since, Some(Mark::Offset(offset)) if offset > 0);
+            return HistoryPage { publications: Vec::new(), position: Position { epoch: Epoch(0), offset: 0 }, gap, more: false };
+        };
+        let retention = channel.retention;
+        channel.history.evict((self.clock)(), &retention);
+        let position = channel.history.top();
+        if query.newest_first {
+            let (publications, more) = channel.history.newest(query.before.unwrap_or(u64::MAX), query.most);
+            return HistoryPage { publications, position, gap: false, more };
+        }
+        let since = channel.history.since(query.since.unwrap_or(Mark::Earliest), cursor, query.most);
+        let mut publications = since.publications;
+        let mut more = since.more;
+        if let Some(before) = query.before {
+            let kept = publications.partition_point(|(publication, place)| publication.places[*place].position.offset < before);
+            more &= kept == publications.len();
+            publications.truncate(kept);
+        }
+        HistoryPage { publications, position, gap: since.gap, more }
+    }
+
+    fn announce_presence(&self, app: &AppId, shards: ShardSet, event: omnivox_core::PresenceEvent) {
+        if !shards.is_empty() {
+            self.announcer.announce(shards, Announcement::Presence(app.clone(), Arc::new(event)));
+        }
+    }
+}
+
+/// The stripes that one publication holds.
+struct Guards<'a>(SmallVec<[(usize, MutexGuard<'a, Stripe>); 1]>);
+
+impl Guards<'_> {
+    fn of(&mut self, index: usize) -> &mut Stripe {
+        let found = self.0.iter_mut().find(|(known, _)| *known == index);
+        &mut found.expect("the stripe is held: locked for all keys of the draft").1
+    }
+}
+
+impl RecentIds {
+    fn remember(&mut self, id: Arc<str>, now_ms: u64, published: Published, limits: &Limits) {
+        self.known.insert(id.clone(), published);
+        self.order.push_back((now_ms, id));
+        self.forget(now_ms, limits);
+    }
+
+    fn forget(&mut self, now_ms: u64, limits: &Limits) {
+        let window = millis(limits.idempotency_time);
+        while let Some((at_ms, _)) = self.order.front() {
+            if self.order.len() <= limits.idempotency_ids_max && at_ms + window > now_ms {
+                break;
+            }
+            if let Some((_, id)) = self.order.pop_front() {
+                self.known.remove(&id);
+            }
+        }
+    }
+}
+
+impl Log for MemoryEngine {
+    fn publish(&self, app: &AppId, draft: Draft, retention: Retention) -> Task<Published> {
+        ready(self.publish_now(app, draft, retention))
+    }
+
+    fn subscribe(&self, app: &AppId, channels: &[ChannelName], shard: u16, since: Option<Mark>, most: usize) -> Task<Joined> {
+        ready(self.subscribe_now(app, channels, shard, since, most))
+    }
+
+    fn unsubscribe(&self, key: &ChannelKey, shard: u16) {
+        if let Some(channel) = self.stripe(key).channels.get_mut(key) {
+            channel.shards.remove(shard);
+            channel.touched_ms = (self.clock)();
+        }
+    }
+
+    fn history(&self, key: &ChannelKey, query: HistoryQuery) -> Task<HistoryPage> {
+        ready(Ok(self.history_now(key, query)))
+    }
+
+    fn channels(&self, app: &AppId, prefix: &str, most: usize) -> Task<Vec<ChannelSummary>> {
+        let mut found = Vec::new();
+        for stripe in &self.stripes {
+            let stripe = lock(stripe);
+            let matching = stripe.channels.iter().filter(|(key, channel)| {
+                key.app == *app
+                    && key.channel.as_str().starts_with(prefix)
+                    && (!channel.shards.is_empty() || !channel.presence.is_empty() || !channel.history.is_empty())
+            });
+            found.extend(matching.map(|(key, channel)| ChannelSummary {
+                channel: key.channel.clone(),
+                position: channel.history.top(),
+                members: channel.presence.len(),
+            }));
+        }
+        found.sort_by(|a, b| a.channel.cmp(&b.channel));
+        found.truncate(most);
+        ready(Ok(found))
+    }
+
+    fn direct(&self, app: &AppId, draft: Draft) -> Task<()> {
+        let log = self.app(app);
+        let cursor = Cursor { epoch: log.epoch, stamp: *lock(&log.sequencer) };
+        let publication = Publication { app: app.clone(), draft, places: SmallVec::new(), cursor, at_ms: (self.clock)() };
+        self.announcer.announce(ShardSet::ALL, Announcement::Direct(Arc::new(publication)));
+        ready(Ok(()))
+    }
+
+    fn disconnect(&self, app: &AppId, whom: Whom) -> Task<()> {
+        self.announcer.announce(ShardSet::ALL, Announcement::Disconnect(app.clone(), whom));
+        ready(Ok(()))
+    }
+
+    fn probe(&self) -> Task<Duration> {
+        // There is no broker to lose: the answer is the proof.
+        ready(Ok(Duration::ZERO))
+    }
+}
+
+impl Presence for MemoryEngine {
+    fn enter(&self, key: &ChannelKey, member: Member, update_only: bool, most: usize) -> Task<()> {
+        let app = self.app(&key.app);
+        let mut stripe = self.stripe(key);
+        let channel = match self.channel(&mut stripe, key, &app) {
+            Ok(channel) => channel,
+            Err(error) => return ready(Err(error)),
+        };
+        let known = channel.presence.contains(member.session, &member.key);
+        if update_only && !known {
+            return ready(Err(EngineError::NotFound("there is no such member to update; enter first".into())));
+        }
+        if !known && channel.presence.len() >= most {
+            let words = format!("the channel has {most} members already");
+            return ready(Err(EngineError::Limit { setting: "members_per_channel_max", words: words.into() }));
+        }
+        let shards = channel.shards;
+        if let Some(event) = channel.presence.enter(&key.channel, member) {
+            self.announce_presence(&key.app, shards, event);
+        }
+        ready(Ok(()))
+    }
+
+    fn leave(&self, key: &ChannelKey, session: SessionId, member: &str) -> Task<()> {
+        let mut stripe = self.stripe(key);
+        if let Some(channel) = stripe.channels.get_mut(key) {
+            channel.touched_ms = (self.clock)();
+            let shards = channel.shards;
+            if let Some(event) = channel.presence.leave(&key.channel, session, member) {
+                self.announce_presence(&key.app, shards, event);
+            }
+        }
+        ready(Ok(()))
+    }
+
+    fn members(&self, key: &ChannelKey) -> Task<Vec<Member>> {
+        let members = self.stripe(key).channels.get(key).map_or_else(Vec::new, |channel| channel.presence.members());
+        ready(Ok(members))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic inside a critical section is a defect that was reported; the data is numbers and queues and stays usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
