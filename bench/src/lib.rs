@@ -1,1 +1,101 @@
-//! bench
+//! The load tool behind `omnivox bench`: fan-out, rooms, echo, idle memory, churn and resume storms.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`fanout`](FanoutOptions) | N subscribers, one publisher: CPU per delivery beside the physical floors, latencies, lost/doubled/reordered |
+//! | `talk` | the client's side of a connection without a socket, per transport |
+//! | `fleet` | many client connections on one thread and one readiness loop |
+//! | `publisher` | numbered messages at a rate or at saturation |
+//! | `floor` | the least that a server can do for the same deliveries, as a process of its own |
+//! | `sequence`, `latency`, `process`, `table`, `report` | faults, percentiles, `/proc`, what people see |
+//!
+//! Example: `omnivox bench fanout -n 1000 --rate 20` starts a server, both floors and 1,000 subscribers, and prints a table.
+//!
+//! Invariant: a message lost, doubled or reordered makes the exit code 1, with whatever server it happened.
+
+mod clock;
+mod fanout;
+mod fleet;
+mod floor;
+mod latency;
+mod ledger;
+mod payload;
+mod process;
+mod progress;
+mod publisher;
+mod report;
+mod sequence;
+mod server;
+mod sockets;
+mod table;
+mod talk;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::Value;
+
+pub use fanout::{FanoutOptions, LoadOptions, RoomsOptions};
+pub use floor::{FloorKind, FloorOptions};
+pub use latency::Percentiles;
+pub use sequence::Faults;
+pub use server::TargetOptions;
+pub use talk::Transport;
+
+use server::Invocation;
+
+/// The subcommands of `bench`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchCommand {
+    /// One publisher, N subscribers: what a delivery costs, beside the physical floors
+    Fanout(FanoutOptions),
+    /// Many small channels: 1,000 with 10 subscribers each
+    Rooms(RoomsOptions),
+    /// A physical floor to measure against; started by the other commands
+    #[command(hide = true)]
+    Floor(FloorOptions),
+}
+
+/// Runs a subcommand of the program `omnivox`, where `bench` is the word before it and `dev` starts a server.
+pub fn run(command: BenchCommand) -> Result<ExitCode> {
+    run_as(command, &Invocation { words: vec!["bench".to_owned()], serves: true })
+}
+
+/// Runs a subcommand of the program `omnivox-bench`, which has no server in it.
+pub fn run_alone(command: BenchCommand) -> Result<ExitCode> {
+    run_as(command, &Invocation { words: Vec::new(), serves: false })
+}
+
+fn run_as(command: BenchCommand, invocation: &Invocation) -> Result<ExitCode> {
+    match command {
+        BenchCommand::Fanout(options) => {
+            let report = fanout::fanout(&options, invocation)?;
+            Ok(show(options.target.json, report.json(), &report.render(), report.clean()))
+        }
+        BenchCommand::Rooms(options) => {
+            let report = fanout::rooms(&options, invocation)?;
+            Ok(show(options.target.json, report.json(), &report.render(), report.clean()))
+        }
+        BenchCommand::Floor(options) => {
+            floor::serve(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "results go to stdout, words to stderr")]
+fn show(as_json: bool, json: Value, text: &str, clean: bool) -> ExitCode {
+    if as_json {
+        println!("{json:#}");
+    } else {
+        print!("{text}");
+    }
+    if clean {
+        return ExitCode::SUCCESS;
+    }
+    if !as_json {
+        println!("\nFAILED: messages were lost, doubled or reordered");
+    }
+    ExitCode::FAILURE
+}

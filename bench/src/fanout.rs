@@ -1,0 +1,314 @@
+//! `bench fanout` and `bench rooms`: what one delivery costs, beside the floors.
+//!
+//! Rounds alternate: in each round every contender (omnivox, both floors, peers) gets the same clients, the same messages and the same pace, one after the
+//! other, starting one further each round. Machine noise then falls on all of them, and the ratio of one round is worth more than a number of its own.
+//! A contender's subscribers connect anew for each of its turns, so that all have the same history.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::clock::Clock;
+use crate::fleet::{Fleet, PATIENCE_NS, TICK};
+use crate::latency::Latency;
+use crate::ledger::Ledger;
+use crate::process::{CpuTime, Process};
+use crate::progress::Bar;
+use crate::publisher::{Extent, Pace, Plan, Progress, Published, Publisher};
+use crate::report::fanout::{Contender, Measurement, Report};
+use crate::server::{Invocation, Server, TargetOptions};
+use crate::talk::{Purpose, Transport};
+
+/// How a fan-out run is made.
+#[derive(Debug, Clone, Args)]
+pub struct FanoutOptions {
+    /// What is measured
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Subscribers in all
+    #[arg(short = 'n', long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: u32,
+
+    /// Channels; subscribers are dealt out to them in turn
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub channels: u32,
+
+    /// How the messages are paced and how long
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+/// How a run with many small channels is made.
+#[derive(Debug, Clone, Args)]
+pub struct RoomsOptions {
+    /// What is measured
+    #[command(flatten)]
+    pub target: TargetOptions,
+
+    /// Channels
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub channels: u32,
+
+    /// Subscribers of each channel
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers_per_channel: u32,
+
+    /// How the messages are paced and how long
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+/// What fan-out and rooms have in common.
+#[derive(Debug, Clone, Args)]
+pub struct LoadOptions {
+    /// How subscribers connect
+    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    pub transport: Transport,
+
+    /// Bytes of each message's data
+    #[arg(long, default_value_t = 120)]
+    pub size: usize,
+
+    /// Messages per second over all channels (default: 20, for rooms 1,000)
+    #[arg(long, conflicts_with = "saturate")]
+    pub rate: Option<f64>,
+
+    /// Publish as fast as deliveries come back
+    #[arg(long)]
+    pub saturate: bool,
+
+    /// Messages on their way at a time while saturating
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    pub window: u64,
+
+    /// How long each contender publishes in each round
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+
+    /// Rounds
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+
+    /// Leave the floors out
+    #[arg(long)]
+    pub no_floors: bool,
+}
+
+/// Runs `bench fanout`.
+pub(crate) fn fanout(options: &FanoutOptions, invocation: &Invocation) -> Result<Report> {
+    let run = Run {
+        name: "fanout",
+        subscribers: options.subscribers as usize,
+        channels: options.channels as usize,
+        default_rate: 20.0,
+        load: &options.load,
+    };
+    run.measure(&options.target, invocation)
+}
+
+/// Runs `bench rooms`.
+pub(crate) fn rooms(options: &RoomsOptions, invocation: &Invocation) -> Result<Report> {
+    let run = Run {
+        name: "rooms",
+        subscribers: options.channels as usize * options.subscribers_per_channel as usize,
+        channels: options.channels as usize,
+        default_rate: 1_000.0,
+        load: &options.load,
+    };
+    run.measure(&options.target, invocation)
+}
+
+struct Run<'a> {
+    name: &'static str,
+    subscribers: usize,
+    channels: usize,
+    default_rate: f64,
+    load: &'a LoadOptions,
+}
+
+impl Run<'_> {
+    fn measure(&self, target: &TargetOptions, invocation: &Invocation) -> Result<Report> {
+        ensure!(
+            self.channels <= self.subscribers,
+            "{} channels for {} subscribers: each channel needs one",
+            self.channels,
+            self.subscribers
+        );
+        let mut servers = vec![target.server(invocation)?];
+        if !self.load.no_floors {
+            servers.push(Server::start_floor("floor A", "a", invocation)?);
+            servers.push(Server::start_floor("floor B", "b", invocation)?);
+        }
+        servers.extend(target.start_peers()?);
+        for server in &servers {
+            server.check_open_files(self.subscribers as u64 + 1)?;
+        }
+        let mut report = Report {
+            bench: self.name,
+            transport: self.load.transport,
+            subscribers: self.subscribers,
+            channels: self.channels,
+            size_bytes: self.load.size,
+            rate_per_s: (!self.load.saturate).then(|| self.rate()),
+            window: self.load.saturate.then_some(self.load.window),
+            seconds: self.load.seconds,
+            contenders: servers.iter().map(|server| Contender::new(&server.name)).collect(),
+        };
+        self.alternate(&servers, &mut report)?;
+        Ok(report)
+    }
+
+    fn alternate(&self, servers: &[Server], report: &mut Report) -> Result<()> {
+        let rounds = self.load.rounds as usize;
+        let bar = Bar::steps((rounds * servers.len()) as u64, report.subject());
+        for round in 0..rounds {
+            for turn in 0..servers.len() {
+                let at = (round + turn) % servers.len();
+                let server = &servers[at];
+                bar.say(format!("round {} of {rounds}: {}", round + 1, server.name));
+                let measured = self.measure_one(server, &bar).with_context(|| format!("{}, round {}", server.name, round + 1))?;
+                report.contenders[at].rounds.push(measured);
+                bar.step();
+            }
+        }
+        Ok(())
+    }
+
+    /// One contender's turn: connect, warm up, publish, wait for the last delivery.
+    fn measure_one(&self, server: &Server, bar: &Bar) -> Result<Measurement> {
+        let clock = Clock::start();
+        let mut fleet = Fleet::new(server.address, self.load.transport, clock)?;
+        let mut ledger = Ledger::new(self.subscribers, clock);
+        for member in 0..self.subscribers {
+            fleet.open(member, Purpose::Subscribe { channel: channel_name(member % self.channels), since: None });
+        }
+        fleet.settle(&mut ledger, |count| {
+            bar.say(format!("{}: {count} subscribers", server.name));
+        })?;
+        let mut publisher = Publisher::connect(server.address, clock, self.plan())?;
+        let warm_up = Extent::Messages(self.channels.max(10) as u64);
+        drive(&mut fleet, &mut ledger, &mut publisher, Pace::Window(4), warm_up, clock)?;
+
+        ledger.latency = Latency::new();
+        let before = Costs::read(server, &fleet, &ledger)?;
+        let begun_ns = clock.now_ns();
+        bar.say(format!("{}: publishing", server.name));
+        let ended_ns = drive(
+            &mut fleet,
+            &mut ledger,
+            &mut publisher,
+            self.pace(),
+            Extent::Time(Duration::try_from_secs_f64(self.load.seconds).context("--seconds")?),
+            clock,
+        )?;
+        let spent = Costs::read(server, &fleet, &ledger)?.since(&before);
+        Ok(Measurement {
+            deliveries: spent.delivered,
+            seconds: ended_ns.saturating_sub(begun_ns) as f64 / 1e9,
+            server_cpu: spent.server,
+            generator_cpu: spent.generator,
+            bytes: spent.bytes,
+            latency: ledger.latency.clone(),
+            publisher_lateness: publisher.lateness().clone(),
+            faults: ledger.faults(publisher.published()),
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        let subscribers_of = |channel: usize| {
+            let rest = usize::from(channel < self.subscribers % self.channels);
+            (self.subscribers / self.channels + rest) as u64
+        };
+        let channels = (0..self.channels).map(|channel| (channel_name(channel), subscribers_of(channel))).collect();
+        Plan { channels, size: self.load.size }
+    }
+
+    fn rate(&self) -> f64 {
+        self.load.rate.unwrap_or(self.default_rate)
+    }
+
+    fn pace(&self) -> Pace {
+        if self.load.saturate { Pace::Window(self.load.window) } else { Pace::Rate(self.rate()) }
+    }
+}
+
+/// Publishes from another thread while this one reads, until all is delivered or nothing comes any more. Returns when the last delivery came.
+pub(crate) fn drive(
+    fleet: &mut Fleet,
+    ledger: &mut Ledger,
+    publisher: &mut Publisher,
+    pace: Pace,
+    extent: Extent,
+    clock: Clock,
+) -> Result<u64> {
+    let progress = Progress::default();
+    progress.delivered.store(ledger.delivered, Ordering::Release);
+    let published: Published = thread::scope(|scope| {
+        let publishing = scope.spawn(|| publisher.run(pace, extent, &progress));
+        let mut outcome = Ok(());
+        while !publishing.is_finished() {
+            outcome = outcome.and_then(|()| fleet.turn(TICK, ledger));
+            if outcome.is_err() {
+                // Nobody reads any more: let the publisher believe that all came through, so that it ends.
+                progress.delivered.store(u64::MAX, Ordering::Release);
+                thread::sleep(TICK);
+            } else {
+                progress.delivered.store(ledger.delivered, Ordering::Release);
+            }
+            publishing.thread().unpark();
+        }
+        let sent = publishing.join().expect("the publisher does not panic");
+        outcome.and(sent)
+    })
+    .map(|()| publisher.published().clone())?;
+
+    let mut moved_ns = clock.now_ns();
+    while ledger.delivered < published.deliveries {
+        let before = ledger.delivered;
+        fleet.turn(TICK, ledger)?;
+        if ledger.delivered > before {
+            moved_ns = clock.now_ns();
+        } else if clock.now_ns() - moved_ns > PATIENCE_NS / 5 {
+            break;
+        }
+    }
+    // What is delivered twice comes after the last first delivery: look once more, without waiting.
+    fleet.turn(Duration::ZERO, ledger)?;
+    Ok(moved_ns)
+}
+
+/// Counters that only grow, read before and after a measurement.
+struct Costs {
+    server: Option<CpuTime>,
+    generator: CpuTime,
+    bytes: u64,
+    delivered: u64,
+}
+
+impl Costs {
+    fn read(server: &Server, fleet: &Fleet, ledger: &Ledger) -> Result<Self> {
+        Ok(Self {
+            server: server.process().map(Process::cpu).transpose()?,
+            generator: Process::own().cpu()?,
+            bytes: fleet.bytes(),
+            delivered: ledger.delivered,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            server: self.server.zip(before.server).map(|(after, before)| after.since(before)),
+            generator: self.generator.since(before.generator),
+            bytes: self.bytes - before.bytes,
+            delivered: self.delivered - before.delivered,
+        }
+    }
+}
+
+pub(crate) fn channel_name(number: usize) -> String {
+    format!("bench-{number}")
+}

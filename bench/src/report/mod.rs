@@ -1,0 +1,3 @@
+//! What the runs found, as tables for people and as JSON for programs.
+
+pub(crate) mod fanout;

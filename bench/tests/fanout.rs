@@ -1,0 +1,70 @@
+//! The load tool against its own floor servers: the whole way from the command line to the exit code.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const TOOL: &str = env!("CARGO_BIN_EXE_omnivox-bench");
+
+fn bench(arguments: &str, server: &str) -> Output {
+    let spawn = server.replace("{tool}", TOOL);
+    Command::new(TOOL).args(arguments.split_whitespace()).args(["--spawn", &spawn]).output().expect("the load tool runs")
+}
+
+fn report(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}\n{errors}"))
+}
+
+const FLOOR_A: &str = "{tool} floor --kind a --port {port}";
+const FLOOR_B: &str = "{tool} floor --kind b --port {port}";
+
+#[track_caller]
+fn check_clean(arguments: &str, server: &str, deliveries_of_each: Option<u64>) {
+    let output = bench(&format!("{arguments} --json"), server);
+    let report = report(&output);
+    assert!(output.status.success(), "{arguments}: {report:#}");
+    assert_eq!(report["clean"], true);
+    let contenders = report["contenders"].as_array().expect("contenders");
+    assert_eq!(contenders.len(), 3, "the server and both floors");
+    for contender in contenders {
+        if let Some(deliveries) = deliveries_of_each {
+            assert_eq!(contender["deliveries"], deliveries, "{arguments}: {contender:#}");
+        }
+        assert!(contender["deliveries"].as_u64() > Some(0), "{contender:#}");
+        assert!(contender["latency_us"]["p50"].as_f64() > Some(0.0), "{contender:#}");
+        assert!(contender["cpu_us_per_delivery"][0].as_f64() > Some(0.0), "{contender:#}");
+    }
+    for floor in ["floor A", "floor B"] {
+        assert!(report["cpu_ratio_to"][floor].as_f64() > Some(0.0), "{report:#}");
+    }
+}
+
+#[test]
+fn fifty_subscribers_get_everything_once_and_in_order() {
+    // 50 messages to 50 subscribers in each of two rounds.
+    for transport in ["ws", "sse", "poll"] {
+        let arguments = format!("fanout -n 50 --rate 100 --seconds 0.5 --rounds 2 --transport {transport}");
+        check_clean(&arguments, FLOOR_A, Some(5_000));
+    }
+}
+
+#[test]
+fn saturation_and_rooms() {
+    for arguments in [
+        "fanout -n 50 --saturate --seconds 0.3 --rounds 1",
+        "fanout -n 20 --saturate --seconds 0.3 --rounds 1 --transport poll",
+        "rooms --channels 20 --subscribers-per-channel 3 --seconds 0.3 --rounds 1",
+    ] {
+        check_clean(arguments, FLOOR_B, None);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_fails_the_run() {
+    let output = bench("fanout -n 2 --rounds 1 --no-floors", "false {port}");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("instead of serving"), "{errors}");
+}
