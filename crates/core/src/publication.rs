@@ -46,6 +46,14 @@ impl Draft {
             tags: Tags::default(),
         }
     }
+
+    /// Takes note of the session that publishes, and leaves it out of the audience when that was asked for.
+    pub fn published_by(&mut self, session: SessionId) {
+        self.publisher = Some(session);
+        if self.audience.except_publisher {
+            self.audience.except_sessions.push(session);
+        }
+    }
 }
 
 /// How the native dialect shows a publication.
@@ -76,6 +84,8 @@ pub struct Audience {
     pub except_channels: SmallVec<[ChannelName; 0]>,
     /// Not these users.
     pub except_users: SmallVec<[UserId; 0]>,
+    /// Not the session that publishes; [`Draft::published_by`] makes it one of `except_sessions`, since sessions do not know their own id.
+    pub except_publisher: bool,
 }
 
 impl Audience {
@@ -86,6 +96,7 @@ impl Audience {
             && self.except_sessions.is_empty()
             && self.except_channels.is_empty()
             && self.except_users.is_empty()
+            && !self.except_publisher
     }
 
     /// Whether a session of `user` belongs to it; the channels of `except_channels` are the caller's to look up.

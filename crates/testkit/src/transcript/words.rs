@@ -1,0 +1,70 @@
+//! Commands and reasons in the words of a transcript.
+
+use omnivox_core::publication::Form;
+use omnivox_core::{ChannelName, CloseReason, Command, Credential, Draft};
+
+use super::shown;
+
+/// A command's kind, and the command in words for `?` lines.
+pub(super) fn described(command: &Command) -> (&'static str, String) {
+    let (kind, rest) = match command {
+        Command::Connect(connect) => {
+            let shown = match &connect.credential {
+                Credential::Anonymous => "anonymous".to_owned(),
+                Credential::Token(token) => format!("token {token}"),
+                Credential::Ticket(ticket) => format!("ticket {ticket}"),
+                Credential::Key { id, secret } => format!("key {id} {secret}"),
+            };
+            ("connect", shown)
+        }
+        Command::Subscribe(subscribe) => {
+            let channels: Vec<&str> = subscribe.channels.iter().map(ChannelName::as_str).collect();
+            let since = subscribe.since.map(|mark| format!(" since {mark}")).unwrap_or_default();
+            let presence = if subscribe.presence { " with presence" } else { "" };
+            ("subscribe", format!("{}{since}{presence}", channels.join("+")))
+        }
+        Command::Unsubscribe(channel) => ("unsubscribe", channel.to_string()),
+        Command::Publish(drafts) => ("publish", drafts.iter().map(|draft| described_draft(draft)).collect::<Vec<_>>().join(" & ")),
+        Command::Enter(enter) => {
+            let verb = if enter.update_only { "update" } else { "enter" };
+            let data = enter.data.as_deref().map(|data| format!(" {}", shown(data))).unwrap_or_default();
+            (verb, format!("{} {}{data}", enter.channel, enter.key))
+        }
+        Command::Leave(channel, key) => ("leave", format!("{channel} {key}")),
+        Command::Members(channel) => ("members", channel.to_string()),
+        Command::History(channel, query) => {
+            let since = query.since.map(|mark| format!(" since {mark}")).unwrap_or_default();
+            let before = query.before.map(|offset| format!(" before {offset}")).unwrap_or_default();
+            let order = if query.newest_first { " newest first" } else { "" };
+            ("history", format!("{channel}{since}{before} most {}{order}", query.most))
+        }
+        Command::Channels(prefix) => ("channels", prefix.to_string()),
+        Command::Manage(manage) => ("manage", format!("{manage:?}")),
+    };
+    (kind, format!("{kind} {rest}").trim_end().to_owned())
+}
+
+fn described_draft(draft: &Draft) -> String {
+    let channels: Vec<&str> = draft.channels.iter().map(ChannelName::as_str).collect();
+    let event = draft.event.as_ref().map(|event| format!(" event={event}")).unwrap_or_default();
+    let id = draft.id.as_ref().map(|id| format!(" id={id}")).unwrap_or_default();
+    let except = if draft.audience.except_publisher { " but the sender" } else { "" };
+    let form = if draft.form == Form::Flat { " flat" } else { "" };
+    format!("{}{event}{id}{except}{form} {}", channels.join("+"), shown(draft.payload.bytes()))
+}
+
+pub(super) fn close_reason(words: &str) -> Option<CloseReason> {
+    const REASONS: [CloseReason; 10] = [
+        CloseReason::Drain,
+        CloseReason::SlowConsumer,
+        CloseReason::HeartbeatLost,
+        CloseReason::Protocol("it broke the protocol"),
+        CloseReason::TooLarge,
+        CloseReason::Expired,
+        CloseReason::Kicked,
+        CloseReason::Overloaded,
+        CloseReason::Normal,
+        CloseReason::Internal,
+    ];
+    REASONS.into_iter().find(|reason| reason.label() == words)
+}
