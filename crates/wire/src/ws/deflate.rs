@@ -174,22 +174,22 @@ pub fn compress(payload: &[u8], window_bits: u8) -> Vec<u8> {
 }
 
 /// Inflates the payload of a compressed message; stops as soon as there is more than `message_bytes_max`.
+///
+/// Read with the leniency of the common zlib receivers: a sender may use final blocks, or leave the four bytes at the end.
 pub fn inflate(payload: &[u8], message_bytes_max: usize) -> Result<Vec<u8>, Violation> {
     INFLATER.with_borrow_mut(|slot| {
         let inflater = slot.get_or_insert_with(|| Decompress::new(false));
         inflater.reset(false);
         let guess = payload.len().saturating_mul(3).clamp(64, 64 * 1024);
         let mut output = Vec::with_capacity(guess.min(message_bytes_max.saturating_add(1)));
-        for part in [payload, &TAIL] {
-            if inflate_part(inflater, part, message_bytes_max, &mut output)? == Status::StreamEnd {
-                // A final block ends the stream; what follows it would be a second one, which no sender makes.
-                break;
-            }
+        if inflate_part(inflater, payload, message_bytes_max, &mut output)? == Status::Ok {
+            inflate_part(inflater, &TAIL, message_bytes_max, &mut output)?;
         }
         Ok(output)
     })
 }
 
+/// Inflates all of `part`; `StreamEnd` when it ended with a final block.
 fn inflate_part(inflater: &mut Decompress, mut part: &[u8], message_bytes_max: usize, output: &mut Vec<u8>) -> Result<Status, Violation> {
     loop {
         let before = inflater.total_in();
@@ -198,11 +198,19 @@ fn inflate_part(inflater: &mut Decompress, mut part: &[u8], message_bytes_max: u
             return Err(Violation::MessageTooBig);
         }
         part = &part[(inflater.total_in() - before) as usize..];
-        if status == Status::StreamEnd || output.len() < output.capacity() {
-            return if status != Status::StreamEnd && !part.is_empty() { Err(Violation::InvalidDeflate) } else { Ok(status) };
+        if status == Status::StreamEnd {
+            inflater.reset(false);
+            if part.is_empty() {
+                return Ok(Status::StreamEnd);
+            }
+        } else if output.len() < output.capacity() {
+            // There was room, so inflate stopped for want of input.
+            return if part.is_empty() { Ok(Status::Ok) } else { Err(Violation::InvalidDeflate) };
+        } else {
+            // Up to one byte more than allowed, which is how too much is noticed.
+            let room = message_bytes_max.saturating_add(1) - output.len();
+            output.reserve_exact(output.len().clamp(64, 1 << 20).min(room).max(1));
         }
-        let more = output.len().min(message_bytes_max + 1 - output.len()).max(1);
-        output.reserve_exact(more);
     }
 }
 
