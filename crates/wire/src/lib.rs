@@ -21,6 +21,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test has to start its clock somewhere"))]
 
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http1;
 pub mod sse;
 pub mod ws;

@@ -148,17 +148,17 @@ struct RequestLine {
 impl RequestLine {
     fn parse(line: &[u8], start: usize, limits: &HeadLimits) -> Result<Self, HeadError> {
         let mut parts = line.split(|byte| *byte == b' ');
-        let (method, target, version) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(method), Some(target), Some(version), None) => (method, target, version),
-            _ => return Err(HeadError::RequestLine),
+        let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(HeadError::RequestLine);
         };
         if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|byte| is_token_byte(*byte)) {
             return Err(HeadError::Method);
         }
-        let version = parse_version(version).ok_or(match version.starts_with(b"HTTP/") {
-            true => HeadError::Version,
-            false => HeadError::RequestLine,
-        })?;
+        let version = match parse_version(version) {
+            Some(version) => version,
+            None if version.starts_with(b"HTTP/") => return Err(HeadError::Version),
+            None => return Err(HeadError::RequestLine),
+        };
         if target.len() > limits.target_bytes_max {
             return Err(HeadError::TargetTooLong);
         }

@@ -233,33 +233,45 @@ impl Decoder {
     }
 
     /// Takes the unmasked `payload` of `frame`, all of it or as much as has come.
-    fn take(&mut self, mut frame: Frame, input: &[u8], payload: Range<usize>) -> Result<Found, Violation> {
-        let complete = payload.len() == frame.remaining();
-        let untouched = frame.received == 0;
+    fn take(&mut self, frame: Frame, input: &[u8], payload: Range<usize>) -> Result<Found, Violation> {
         let bytes = &input[payload.clone()];
+        if bytes.len() < frame.remaining() {
+            return self.store(frame, bytes).map(|()| Found::Nothing);
+        }
+        let whole = frame.received == 0;
         if frame.opcode.is_control() {
-            if complete && untouched {
+            if whole {
                 return Ok(Found::InInput(frame.opcode, payload));
             }
-            self.partial_mut().push_control(bytes, complete);
-        } else {
-            if complete && untouched && frame.fin && frame.opcode != Opcode::Continuation && !frame.rsv1 {
-                return Ok(Found::InInput(frame.opcode, payload));
-            }
-            let limit = self.message_bytes_max;
-            let partial = self.partial_mut();
+            self.partial_mut().push_control(bytes, true);
+            return Ok(Found::StoredControl(frame.opcode));
+        }
+        if whole && frame.fin && frame.opcode != Opcode::Continuation && !frame.rsv1 {
+            return Ok(Found::InInput(frame.opcode, payload));
+        }
+        let message_bytes_max = self.message_bytes_max;
+        let partial = self.partial_mut();
+        partial.push_data(&frame, bytes)?;
+        if frame.fin {
+            partial.finish_message(message_bytes_max)?;
+            return Ok(Found::StoredMessage);
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// Keeps a frame whose payload goes on in later input.
+    ///
+    /// With none of the payload here yet, nothing is opened: the rest may still come in one piece and need no copy.
+    fn store(&mut self, mut frame: Frame, bytes: &[u8]) -> Result<(), Violation> {
+        let partial = self.partial_mut();
+        if frame.opcode.is_control() {
+            partial.push_control(bytes, false);
+        } else if !bytes.is_empty() {
             partial.push_data(&frame, bytes)?;
-            if complete && frame.fin {
-                partial.finish_message(limit)?;
-                return Ok(Found::StoredMessage);
-            }
         }
-        if !complete {
-            frame.received += payload.len();
-            self.partial_mut().frame = Some(frame);
-            return Ok(Found::Nothing);
-        }
-        Ok(if frame.opcode.is_control() { Found::StoredControl(frame.opcode) } else { Found::Nothing })
+        frame.received += bytes.len();
+        partial.frame = Some(frame);
+        Ok(())
     }
 
     fn partial_mut(&mut self) -> &mut Partial {
