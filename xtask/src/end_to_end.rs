@@ -114,7 +114,7 @@ impl Suite {
     fn start(&self, root: &Path) -> Outcome<Ended> {
         let mut node = Command::new("node");
         node.args(["--test", "--test-reporter=tap"]).arg(&self.file).current_dir(root.join("e2e"));
-        node.env("OMNIVOX_BINARY", root.join("target/debug/omnivox")).env("OMNIVOX_TARGET", root.join("target"));
+        node.env("E2E_BINARY", root.join("target/debug/omnivox")).env("E2E_TARGET", root.join("target"));
         process::run(node, self.budget, &root.join("target/xtask/e2e").join(format!("{}.log", self.name)))
     }
 

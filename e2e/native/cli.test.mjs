@@ -1,0 +1,78 @@
+// The command line of the binary: publish, subscribe over each transport, settings, help; exit codes that scripts can use.
+
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { BINARY, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
+import { folder, program } from '../lib/programs.mjs';
+
+/// Runs `omnivox ARGS` against `server` with its output streams apart.
+function cli(t, args, server) {
+  const env = cleanEnvironment({ NO_COLOR: '1', ...(server && { OMNIVOX_URL: server.url }) });
+  const started = program(t, BINARY, args, { env });
+  started.out = '';
+  started.child.stdout.on('data', (text) => { started.out += text; });
+  return started;
+}
+
+async function ended(t, args, server) {
+  const started = cli(t, args, server);
+  return { code: (await started.ended).code, out: started.out, output: started.output };
+}
+
+for (const transport of ['ws', 'sse', 'poll']) {
+  test(`subscribe --transport ${transport} prints what is published, one JSON object a line`, async (t) => {
+    const server = await omnivox(t);
+    const mark = await server.publish('general', 0);
+    await server.publish('general', { text: 'missed' }, { event: 'chat' });
+    const subscriber = cli(t, ['subscribe', 'general', '--transport', transport, '--since', mark, '--json'], server);
+    await subscriber.printed(/missed/);
+    const published = await ended(t, ['publish', 'general', '{"text":"live"}'], server);
+    assert.equal(published.code, 0, published.output);
+    await subscriber.printed(/live/);
+    const messages = subscriber.out.trim().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual(messages.map(({ channel, data }) => [channel, data.text]), [['general', 'missed'], ['general', 'live']]);
+  });
+}
+
+test('exit codes: refused, unreachable, mistyped', async (t) => {
+  const server = await omnivox(t);
+  assert.notEqual((await ended(t, ['publish', '', '1'], server)).code, 0);
+  assert.notEqual((await ended(t, ['publish', 'general', '1'], { url: 'http://127.0.0.1:1' })).code, 0);
+  const mistyped = await ended(t, ['publsh']);
+  assert.equal(mistyped.code, 2);
+  assert.match(mistyped.output, /publish/);
+});
+
+test('help and version speak on stdout', async (t) => {
+  for (const args of [['--help'], ['--version'], ['help', 'serve'], ['completions', 'bash']]) {
+    const { code, out } = await ended(t, args);
+    assert.equal(code, 0, args.join(' '));
+    assert.match(out, /omnivox/);
+  }
+});
+
+test('a settings file with a mistake is refused with the line and what was meant', async (t) => {
+  const file = path.join(folder(t), 'omnivox.toml');
+  writeFileSync(file, '[limits]\nbody_byte_max = 10\n');
+  for (const command of ['serve', 'check']) {
+    const { code, output } = await ended(t, [command, '--config', file]);
+    assert.notEqual(code, 0);
+    assert.match(output, /omnivox\.toml:2.*[^]*did you mean `body_bytes_max`/);
+  }
+});
+
+test('a port that is taken is said in one sentence', async (t) => {
+  const server = await omnivox(t);
+  const { code, output } = await ended(t, ['dev', '--port', `${server.port}`]);
+  assert.notEqual(code, 0);
+  assert.match(output, new RegExp(`${server.port}`));
+  assert.doesNotMatch(output, /panicked/);
+});
+
+test('dev refuses an address that other machines reach', async (t) => {
+  const { code, output } = await ended(t, ['dev', '--host', '0.0.0.0', '--port', '0']);
+  assert.notEqual(code, 0);
+  assert.match(output, /0\.0\.0\.0|loopback/);
+});
