@@ -1,7 +1,8 @@
-// Real proxies in front of the server, with the few settings that our documentation tells operators to use.
+// Real nginx and HAProxy in front of the server, with the settings that docs/proxies.md tells operators to use.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { block } from './documents.mjs';
 import { accepting, folder, freePort, program } from './programs.mjs';
 
 /// Debian keeps servers where a person's search path does not look.
@@ -10,67 +11,44 @@ const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
 export async function nginx(t, upstream) {
   const home = folder(t);
   const port = await freePort();
-  for (const name of ['body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']) mkdirSync(path.join(home, name));
-  const config = `
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  for (const name of temporary) mkdirSync(path.join(home, name));
+  const shown = placed('nginx', { '127.0.0.1:8080': `127.0.0.1:${upstream}`, 'listen 80;': `listen 127.0.0.1:${port};` });
+  const file = path.join(home, 'nginx.conf');
+  writeFileSync(file, `
 daemon off;
 master_process off;
 pid ${home}/nginx.pid;
 error_log stderr warn;
 events { worker_connections 1024; }
 http {
-  access_log off;
-  client_body_temp_path ${home}/body;
-  proxy_temp_path ${home}/proxy;
-  fastcgi_temp_path ${home}/fastcgi;
-  uwsgi_temp_path ${home}/uwsgi;
-  scgi_temp_path ${home}/scgi;
-  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-  upstream omnivox { server 127.0.0.1:${upstream}; keepalive 8; }
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-      proxy_pass http://omnivox;
-      proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_read_timeout 75s;
-    }
-  }
+access_log off;
+${temporary.map((name) => `${name}_temp_path ${home}/${name};`).join('\n')}
+${shown}
 }
-`;
-  const file = path.join(home, 'nginx.conf');
-  writeFileSync(file, config);
-  const started = program(t, 'nginx', ['-p', home, '-e', 'stderr', '-c', file], { env: { ...process.env, PATH } });
-  await Promise.race([accepting(port), started.ended.then(() => { throw new Error(`nginx ended:\n${started.output}`); })]);
-  return front(port);
+`);
+  return started(t, port, 'nginx', ['-p', home, '-e', 'stderr', '-c', file]);
 }
 
 export async function haproxy(t, upstream) {
-  const home = folder(t);
   const port = await freePort();
-  const config = `
-global
-  maxconn 1000
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 75s
-  timeout server 75s
-  timeout tunnel 1h
-frontend in
-  bind 127.0.0.1:${port}
-  default_backend omnivox
-backend omnivox
-  server one 127.0.0.1:${upstream}
-`;
-  const file = path.join(home, 'haproxy.cfg');
-  writeFileSync(file, config);
-  const started = program(t, 'haproxy', ['-db', '-f', file], { env: { ...process.env, PATH } });
-  await Promise.race([accepting(port), started.ended.then(() => { throw new Error(`haproxy ended:\n${started.output}`); })]);
-  return front(port);
+  const file = path.join(folder(t), 'haproxy.cfg');
+  writeFileSync(file, placed('haproxy', { '127.0.0.1:8080': `127.0.0.1:${upstream}`, 'bind :80': `bind 127.0.0.1:${port}` }));
+  return started(t, port, 'haproxy', ['-db', '-f', file]);
 }
 
-function front(port) {
+/// The block of the document with the test's ports in place of those that it shows.
+function placed(language, changes) {
+  let text = block('docs/proxies.md', language);
+  for (const [shown, ours] of Object.entries(changes)) {
+    if (!text.includes(shown)) throw new Error(`docs/proxies.md no longer shows '${shown}'`);
+    text = text.replace(shown, ours);
+  }
+  return text;
+}
+
+async function started(t, port, name, args) {
+  const proxy = program(t, name, args, { env: { ...process.env, PATH } });
+  await Promise.race([accepting(port), proxy.ended.then(() => { throw new Error(`${name} ended:\n${proxy.output}`); })]);
   return { port, url: `http://127.0.0.1:${port}`, ws: `ws://127.0.0.1:${port}/ws` };
 }

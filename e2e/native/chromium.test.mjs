@@ -9,7 +9,7 @@ import { page } from '../lib/chromium.mjs';
 import { cuttingProxy } from '../lib/cutting-proxy.mjs';
 import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
-import { snippets } from '../lib/readme.mjs';
+import { snippets } from '../lib/documents.mjs';
 
 test('WebSocket: the snippet in two pages', async (t) => {
   const server = await omnivox(t);

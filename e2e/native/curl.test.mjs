@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { omnivox } from '../lib/omnivox.mjs';
 import { program } from '../lib/programs.mjs';
-import { curlLines } from '../lib/readme.mjs';
+import { curlLines } from '../lib/documents.mjs';
 
 function shell(t, server, line) {
   const there = line.replace('localhost:8080', `localhost:${server.port}`);

@@ -6,7 +6,7 @@ import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 import { Inbox } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
-import { snippets } from '../lib/readme.mjs';
+import { snippets } from '../lib/documents.mjs';
 
 test('the README shows two snippets', () => assert.equal(snippets().length, 2));
 
