@@ -45,8 +45,13 @@ impl RequestHead {
     ///
     /// Strange bytes and passed limits are errors as soon as they are seen, not only at the end of the head.
     pub fn parse(buf: &[u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
-        let Some(Extent { first_line, end }) = find_extent(buf, limits)? else {
-            return incomplete_target(buf, limits).map(|()| None);
+        let (first_line, end) = match find_extent(buf, limits) {
+            Ok(Some(Extent { first_line, end })) => (first_line, end),
+            Ok(None) => return check_unfinished_line(buf, limits).map(|()| None),
+            Err(HeadError::TooLarge) => {
+                return check_unfinished_line(buf, limits).and(Err(HeadError::TooLarge));
+            }
+            Err(error) => return Err(error),
         };
         let head = &buf[..end];
         let line = RequestLine::parse(&head[first_line.clone()], first_line.start, limits)?;
@@ -280,8 +285,8 @@ fn connection_has(fields: &Fields, token: &str) -> bool {
     fields.values("connection").any(|value| has_token(value, token))
 }
 
-/// While the first line is incomplete, the only limit that can be passed already is the target's.
-fn incomplete_target(buf: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+/// What can be wrong with a first line before its head is complete; a long target is told from a long head by it.
+fn check_unfinished_line(buf: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
     let line = buf.strip_prefix(b"\r\n").unwrap_or(buf);
     let mut parts = line[..memchr::memchr(b'\r', line).unwrap_or(line.len())].split(|byte| *byte == b' ');
     if parts.next().is_some_and(|method| method.len() > METHOD_BYTES_MAX) {
