@@ -1,8 +1,10 @@
 //! `bench fanout` and `bench rooms`: what one delivery costs, beside the floors.
 //!
-//! Rounds alternate: in each round every contender (omnivox, both floors, peers) gets the same clients, the same messages and the same pace, one after the
-//! other, starting one further each round. Machine noise then falls on all of them, and the ratio of one round is worth more than a number of its own.
-//! A contender's subscribers connect anew for each of its turns, so that all have the same history.
+//! In each of the alternating [rounds](crate::rounds) every contender gets the same clients, the same messages and the same pace. Its subscribers connect
+//! anew for each of its turns, so that all have the same history.
+//!
+//! At a rate the server writes message by message, and floor A is the measure. At saturation the publisher sends a burst of messages in one write and the
+//! next one when the last delivery of the burst is there: what is due is then the same for every server, and floor B is the measure.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -10,15 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::fleet::{Fleet, PATIENCE_NS, TICK};
 use crate::latency::Latency;
 use crate::ledger::Ledger;
-use crate::process::{CpuTime, Process};
 use crate::progress::Bar;
 use crate::publisher::{Extent, Pace, Plan, Progress, Published, Publisher};
-use crate::report::fanout::{Contender, Measurement, Report};
+use crate::report::rounds::{Measurement, Report, Unit};
+use crate::rounds::{Cpu, alternate, contenders};
 use crate::server::{Invocation, Server, TargetOptions};
 use crate::talk::{Purpose, Transport};
 
@@ -77,13 +80,13 @@ pub struct LoadOptions {
     #[arg(long, conflicts_with = "saturate")]
     pub rate: Option<f64>,
 
-    /// Publish as fast as deliveries come back
+    /// Publish burst after burst, each as soon as the one before is delivered
     #[arg(long)]
     pub saturate: bool,
 
-    /// Messages on their way at a time while saturating
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
-    pub window: u64,
+    /// Messages in such a burst
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..))]
+    pub burst: u64,
 
     /// How long each contender publishes in each round
     #[arg(long, default_value_t = 3.0)]
@@ -138,44 +141,38 @@ impl Run<'_> {
             self.channels,
             self.subscribers
         );
-        let mut servers = vec![target.server(invocation)?];
-        if !self.load.no_floors {
-            servers.push(Server::start_floor("floor A", "a", invocation)?);
-            servers.push(Server::start_floor("floor B", "b", invocation)?);
-        }
-        servers.extend(target.start_peers()?);
-        for server in &servers {
-            server.check_open_files(self.subscribers as u64 + 1)?;
-        }
-        let mut report = Report {
+        let connections = self.subscribers as u64 + 1;
+        let servers = contenders(target, !self.load.no_floors, invocation, connections)?;
+        let subject = self.subject();
+        let contenders = alternate(&servers, self.load.rounds, &subject, |server, bar| self.measure_one(server, bar))?;
+        Ok(Report {
             bench: self.name,
-            transport: self.load.transport,
-            subscribers: self.subscribers,
-            channels: self.channels,
-            size_bytes: self.load.size,
-            rate_per_s: (!self.load.saturate).then(|| self.rate()),
-            window: self.load.saturate.then_some(self.load.window),
-            seconds: self.load.seconds,
-            contenders: servers.iter().map(|server| Contender::new(&server.name)).collect(),
-        };
-        self.alternate(&servers, &mut report)?;
-        Ok(report)
+            subject,
+            unit: Unit { one: "delivery", many: "deliveries" },
+            settings: json!({
+                "transport": self.load.transport,
+                "subscribers": self.subscribers,
+                "channels": self.channels,
+                "size_bytes": self.load.size,
+                "rate_per_s": (!self.load.saturate).then(|| self.rate()),
+                "burst": self.load.saturate.then_some(self.load.burst),
+                "seconds": self.load.seconds,
+                "rounds": self.load.rounds,
+            }),
+            contenders,
+        })
     }
 
-    fn alternate(&self, servers: &[Server], report: &mut Report) -> Result<()> {
-        let rounds = self.load.rounds as usize;
-        let bar = Bar::steps((rounds * servers.len()) as u64, report.subject());
-        for round in 0..rounds {
-            for turn in 0..servers.len() {
-                let at = (round + turn) % servers.len();
-                let server = &servers[at];
-                bar.say(format!("round {} of {rounds}: {}", round + 1, server.name));
-                let measured = self.measure_one(server, &bar).with_context(|| format!("{}, round {}", server.name, round + 1))?;
-                report.contenders[at].rounds.push(measured);
-                bar.step();
-            }
-        }
-        Ok(())
+    fn subject(&self) -> String {
+        let transport = self.load.transport.name();
+        let channels = match self.channels {
+            1 => String::new(),
+            count => format!(" in {count} channels"),
+        };
+        let pace =
+            if self.load.saturate { format!("saturated in bursts of {}", self.load.burst) } else { format!("{} messages/s", self.rate()) };
+        let (subscribers, size, seconds) = (self.subscribers, self.load.size, self.load.seconds);
+        format!("{subscribers} {transport} subscribers{channels}, {size} B, {pace}, {seconds} s a round")
     }
 
     /// One contender's turn: connect, warm up, publish, wait for the last delivery.
@@ -191,27 +188,23 @@ impl Run<'_> {
         })?;
         let mut publisher = Publisher::connect(server.address, clock, self.plan())?;
         let warm_up = Extent::Messages(self.channels.max(10) as u64);
-        drive(&mut fleet, &mut ledger, &mut publisher, Pace::Window(4), warm_up, clock)?;
+        drive(&mut fleet, &mut ledger, &mut publisher, Pace::Bursts(4), warm_up, clock)?;
 
         ledger.latency = Latency::new();
-        let before = Costs::read(server, &fleet, &ledger)?;
+        let (cpu, delivered) = (Cpu::read(server)?, ledger.delivered);
+        let (bytes, reads) = (fleet.bytes(), fleet.reads());
         let begun_ns = clock.now_ns();
         bar.say(format!("{}: publishing", server.name));
-        let ended_ns = drive(
-            &mut fleet,
-            &mut ledger,
-            &mut publisher,
-            self.pace(),
-            Extent::Time(Duration::try_from_secs_f64(self.load.seconds).context("--seconds")?),
-            clock,
-        )?;
-        let spent = Costs::read(server, &fleet, &ledger)?.since(&before);
+        let seconds = Duration::try_from_secs_f64(self.load.seconds).context("--seconds")?;
+        let ended_ns = drive(&mut fleet, &mut ledger, &mut publisher, self.pace(), Extent::Time(seconds), clock)?;
+        let cpu = Cpu::read(server)?.since(cpu);
         Ok(Measurement {
-            deliveries: spent.delivered,
+            count: ledger.delivered - delivered,
             seconds: ended_ns.saturating_sub(begun_ns) as f64 / 1e9,
-            server_cpu: spent.server,
-            generator_cpu: spent.generator,
-            bytes: spent.bytes,
+            server_cpu: cpu.server,
+            generator_cpu: cpu.generator,
+            bytes: fleet.bytes() - bytes,
+            reads: fleet.reads() - reads,
             latency: ledger.latency.clone(),
             publisher_lateness: publisher.lateness().clone(),
             faults: ledger.faults(publisher.published()),
@@ -232,7 +225,7 @@ impl Run<'_> {
     }
 
     fn pace(&self) -> Pace {
-        if self.load.saturate { Pace::Window(self.load.window) } else { Pace::Rate(self.rate()) }
+        if self.load.saturate { Pace::Bursts(self.load.burst) } else { Pace::Rate(self.rate()) }
     }
 }
 
@@ -253,8 +246,7 @@ pub(crate) fn drive(
         while !publishing.is_finished() {
             outcome = outcome.and_then(|()| fleet.turn(TICK, ledger));
             if outcome.is_err() {
-                // Nobody reads any more: let the publisher believe that all came through, so that it ends.
-                progress.delivered.store(u64::MAX, Ordering::Release);
+                progress.stop.store(true, Ordering::Release);
                 thread::sleep(TICK);
             } else {
                 progress.delivered.store(ledger.delivered, Ordering::Release);
@@ -279,34 +271,6 @@ pub(crate) fn drive(
     // What is delivered twice comes after the last first delivery: look once more, without waiting.
     fleet.turn(Duration::ZERO, ledger)?;
     Ok(moved_ns)
-}
-
-/// Counters that only grow, read before and after a measurement.
-struct Costs {
-    server: Option<CpuTime>,
-    generator: CpuTime,
-    bytes: u64,
-    delivered: u64,
-}
-
-impl Costs {
-    fn read(server: &Server, fleet: &Fleet, ledger: &Ledger) -> Result<Self> {
-        Ok(Self {
-            server: server.process().map(Process::cpu).transpose()?,
-            generator: Process::own().cpu()?,
-            bytes: fleet.bytes(),
-            delivered: ledger.delivered,
-        })
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        Self {
-            server: self.server.zip(before.server).map(|(after, before)| after.since(before)),
-            generator: self.generator.since(before.generator),
-            bytes: self.bytes - before.bytes,
-            delivered: self.delivered - before.delivered,
-        }
-    }
 }
 
 pub(crate) fn channel_name(number: usize) -> String {

@@ -6,7 +6,7 @@
 //! ```text
 //! let mut fleet = Fleet::new(address, Transport::Ws, clock)?;
 //! fleet.open(0, Purpose::Subscribe { .. })?;            // queued; connects within turn()
-//! while fleet.subscribed() < 1 { fleet.turn(TICK, &mut ledger)?; }
+//! fleet.settle(&mut ledger, |subscribed| ..)?;          // turns until all are
 //! ```
 //! Invariant: a member that breaks (refused, closed, reset) is an error of the run unless it was cut on purpose.
 
@@ -47,9 +47,9 @@ pub(crate) struct Fleet {
     waiting: VecDeque<(usize, Purpose)>,
     connecting: usize,
     connecting_max: usize,
-    opened: u64,
     subscribed: usize,
     bytes: u64,
+    reads: u64,
     scratch: Vec<u8>,
 }
 
@@ -74,9 +74,9 @@ impl Fleet {
             waiting: VecDeque::new(),
             connecting: 0,
             connecting_max: CONNECTING_MAX,
-            opened: 0,
             subscribed: 0,
             bytes: 0,
+            reads: 0,
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
@@ -92,14 +92,14 @@ impl Fleet {
         self.waiting.push_back((member, purpose));
     }
 
-    /// Members whose subscription stands.
-    pub(crate) fn subscribed(&self) -> usize {
-        self.subscribed
-    }
-
     /// Bytes received so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How often bytes were received: about the number of writes of the server.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// Closes a member's connection; with `abrupt` by a reset, as a vanished client.
@@ -144,6 +144,7 @@ impl Fleet {
             let before = member.subscribed;
             let received = member.service(number, event, &mut self.scratch, listener, now_ns).with_context(|| named(number))?;
             self.bytes += received;
+            self.reads += u64::from(received > 0);
             newly_subscribed += usize::from(member.subscribed && !before);
         }
         self.subscribed += newly_subscribed;
@@ -179,8 +180,7 @@ impl Fleet {
             let Some((number, purpose)) = self.waiting.pop_front() else {
                 return Ok(());
             };
-            let mut stream = sockets::connect(self.address, self.opened).with_context(|| format!("connecting to {}", self.address))?;
-            self.opened += 1;
+            let mut stream = sockets::connect(self.address).with_context(|| format!("connecting to {}", self.address))?;
             let interest = Interest::READABLE | Interest::WRITABLE;
             let registry = self.poll.registry();
             registry.register(&mut stream, Token(number), interest)?;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::clock::Clock;
 use crate::fleet::Listener;
 use crate::latency::Latency;
-use crate::payload::Scanner;
+use crate::payload::stamps;
 use crate::publisher::Published;
 use crate::sequence::{Faults, Sequence};
 
@@ -17,19 +17,11 @@ pub(crate) struct Ledger {
     pub(crate) delivered: u64,
     pub(crate) gaps: u64,
     clock: Clock,
-    scanner: Scanner,
 }
 
 impl Ledger {
     pub(crate) fn new(subscribers: usize, clock: Clock) -> Self {
-        Self {
-            sequences: (0..subscribers).map(|_| Sequence::new()).collect(),
-            latency: Latency::new(),
-            delivered: 0,
-            gaps: 0,
-            clock,
-            scanner: Scanner::new(),
-        }
+        Self { sequences: (0..subscribers).map(|_| Sequence::new()).collect(), latency: Latency::new(), delivered: 0, gaps: 0, clock }
     }
 
     /// All faults of all subscribers, now that publishing is over.
@@ -48,7 +40,7 @@ impl Listener for Ledger {
         let now_ns = self.clock.now_ns();
         let sequence = &mut self.sequences[member];
         let (latency, delivered) = (&mut self.latency, &mut self.delivered);
-        self.scanner.stamps(text, |stamp| {
+        stamps(text, |stamp| {
             if sequence.see(stamp.seq) {
                 *delivered += 1;
                 latency.record(now_ns.saturating_sub(stamp.sent_ns));

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`fanout`](FanoutOptions) | N subscribers, one publisher: CPU per delivery beside the physical floors, latencies, lost/doubled/reordered |
+//! | `rounds`, [`fanout`](FanoutOptions) | N subscribers, one publisher: CPU per delivery beside the physical floors, latencies, lost/doubled/reordered |
 //! | `talk` | the client's side of a connection without a socket, per transport |
 //! | `fleet` | many client connections on one thread and one readiness loop |
 //! | `publisher` | numbered messages at a rate or at saturation |
@@ -13,10 +13,13 @@
 //!
 //! Invariant: a message lost, doubled or reordered makes the exit code 1, with whatever server it happened.
 
+mod churn;
 mod clock;
+mod echo;
 mod fanout;
 mod fleet;
 mod floor;
+mod idle;
 mod latency;
 mod ledger;
 mod payload;
@@ -24,9 +27,11 @@ mod process;
 mod progress;
 mod publisher;
 mod report;
+mod rounds;
 mod sequence;
 mod server;
 mod sockets;
+mod storm;
 mod table;
 mod talk;
 
@@ -36,11 +41,15 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::Value;
 
+pub use churn::ChurnOptions;
+pub use echo::EchoOptions;
 pub use fanout::{FanoutOptions, LoadOptions, RoomsOptions};
 pub use floor::{FloorKind, FloorOptions};
+pub use idle::IdleOptions;
 pub use latency::Percentiles;
 pub use sequence::Faults;
 pub use server::TargetOptions;
+pub use storm::StormOptions;
 pub use talk::Transport;
 
 use server::Invocation;
@@ -52,6 +61,14 @@ pub enum BenchCommand {
     Fanout(FanoutOptions),
     /// Many small channels: 1,000 with 10 subscribers each
     Rooms(RoomsOptions),
+    /// Round trips of small messages on a WebSocket
+    Echo(EchoOptions),
+    /// Memory of connections that do nothing
+    Idle(IdleOptions),
+    /// Clients that connect, subscribe and leave, over and over
+    Churn(ChurnOptions),
+    /// All clients are cut at once and resume while publishing goes on
+    ResumeStorm(StormOptions),
     /// A physical floor to measure against; started by the other commands
     #[command(hide = true)]
     Floor(FloorOptions),
@@ -68,14 +85,32 @@ pub fn run_alone(command: BenchCommand) -> Result<ExitCode> {
 }
 
 fn run_as(command: BenchCommand, invocation: &Invocation) -> Result<ExitCode> {
+    let rounds = |json, report: report::rounds::Report| show(json, &report.json(), &report.render(), report.clean());
     match command {
         BenchCommand::Fanout(options) => {
             let report = fanout::fanout(&options, invocation)?;
-            Ok(show(options.target.json, report.json(), &report.render(), report.clean()))
+            Ok(rounds(options.target.json, report))
         }
         BenchCommand::Rooms(options) => {
             let report = fanout::rooms(&options, invocation)?;
-            Ok(show(options.target.json, report.json(), &report.render(), report.clean()))
+            Ok(rounds(options.target.json, report))
+        }
+        BenchCommand::Echo(options) => {
+            let report = echo::echo(&options, invocation)?;
+            Ok(rounds(options.target.json, report))
+        }
+        BenchCommand::Churn(options) => {
+            let report = churn::churn(&options, invocation)?;
+            Ok(rounds(options.target.json, report))
+        }
+        BenchCommand::Idle(options) => {
+            let report = idle::idle(&options, invocation)?;
+            Ok(show(options.target.json, &report.json(), &report.render(), true))
+        }
+        BenchCommand::ResumeStorm(options) => {
+            let report = storm::storm(&options, invocation)?;
+            let clean = report.clean();
+            Ok(show(options.target.json, &report.json(), &report.render(), clean))
         }
         BenchCommand::Floor(options) => {
             floor::serve(&options)?;
@@ -85,7 +120,7 @@ fn run_as(command: BenchCommand, invocation: &Invocation) -> Result<ExitCode> {
 }
 
 #[expect(clippy::print_stdout, reason = "results go to stdout, words to stderr")]
-fn show(as_json: bool, json: Value, text: &str, clean: bool) -> ExitCode {
+fn show(as_json: bool, json: &Value, text: &str, clean: bool) -> ExitCode {
     if as_json {
         println!("{json:#}");
     } else {

@@ -4,6 +4,8 @@
 //! numbers, so that the generator stays cheaper than the server that it measures. Servers pass payloads byte for byte, hence this is sound;
 //! one that writes the object anew (other key order, spaces) is refused by name instead of being counted as lossy.
 
+use std::sync::LazyLock;
+
 use anyhow::{Context, Result, bail};
 use memchr::memmem::Finder;
 
@@ -37,37 +39,26 @@ pub(crate) struct Stamp {
     pub(crate) sent_ns: u64,
 }
 
-/// Finds the stamps in a text: one in a WebSocket message or event, several in a poll's answer.
-#[derive(Debug)]
-pub(crate) struct Scanner {
-    seq: Finder<'static>,
+/// Calls `each` for every stamp in `text` (one in a WebSocket message or event, several in a poll's answer) and says how many there were.
+pub(crate) fn stamps(text: &[u8], mut each: impl FnMut(Stamp)) -> Result<usize> {
+    let mut rest = text;
+    let mut count = 0;
+    while let Some(at) = FINDER.find(rest) {
+        let (seq, after) = number(&rest[at + KEY.len()..])?;
+        let Some(after) = after.strip_prefix(SENT) else {
+            bail!("the server wrote the data object anew: {}", excerpt(text));
+        };
+        let (sent_ns, after) = number(after)?;
+        each(Stamp { seq, sent_ns });
+        count += 1;
+        rest = after;
+    }
+    Ok(count)
 }
 
-impl Scanner {
-    pub(crate) fn new() -> Self {
-        Self { seq: Finder::new(KEY) }
-    }
-
-    /// Calls `each` for every stamp in `text` and says how many there were.
-    pub(crate) fn stamps(&self, text: &[u8], mut each: impl FnMut(Stamp)) -> Result<usize> {
-        let mut rest = text;
-        let mut count = 0;
-        while let Some(at) = self.seq.find(rest) {
-            let (seq, after) = number(&rest[at + KEY.len()..])?;
-            let Some(after) = after.strip_prefix(SENT) else {
-                bail!("the server wrote the data object anew: {}", excerpt(text));
-            };
-            let (sent_ns, after) = number(after)?;
-            each(Stamp { seq, sent_ns });
-            count += 1;
-            rest = after;
-        }
-        Ok(count)
-    }
-
-    pub(crate) fn is_message(&self, text: &[u8]) -> bool {
-        self.seq.find(text).is_some()
-    }
+/// Whether there is a stamp in `text`.
+pub(crate) fn is_message(text: &[u8]) -> bool {
+    FINDER.find(text).is_some()
 }
 
 /// The value of the first string member `key` (given with quotes and colon: `"id":"`), as it stands in the text.
@@ -90,6 +81,8 @@ fn number(text: &[u8]) -> Result<(u64, &[u8])> {
         .with_context(|| format!("not a number where one belongs: {}", excerpt(text)))?;
     Ok((value, &text[digits..]))
 }
+
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 
 const SEQ: &[u8] = br#"{"seq":"#;
 const KEY: &[u8] = br#""seq":"#;
@@ -121,7 +114,7 @@ mod tests {
 
             let both = [text, publish].concat();
             let mut found = Vec::new();
-            let count = Scanner::new().stamps(&both, |stamp| found.push(stamp));
+            let count = stamps(&both, |stamp| found.push(stamp));
             assert_eq!(count.unwrap(), 2);
             assert_eq!(found, [Stamp { seq, sent_ns }; 2]);
         }
@@ -129,15 +122,14 @@ mod tests {
 
     #[test]
     fn what_is_no_message_and_what_was_rewritten() {
-        let scanner = Scanner::new();
-        assert!(!scanner.is_message(br#"{"type":"subscribed"}"#));
+        assert!(!is_message(br#"{"type":"subscribed"}"#));
         for bad in [
             r#"{"seq": 1,"sent_ns":2}"#,
             r#"{"seq":1}"#,
             r#"{"seq":1,"pad":"","sent_ns":2}"#,
             r#"{"seq":99999999999999999999,"sent_ns":2}"#,
         ] {
-            assert!(scanner.stamps(bad.as_bytes(), |_| {}).is_err(), "{bad}");
+            assert!(stamps(bad.as_bytes(), |_| {}).is_err(), "{bad}");
         }
     }
 

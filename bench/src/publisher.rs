@@ -1,12 +1,12 @@
 //! Publishes numbered messages over one WebSocket, at a rate or as fast as deliveries come back.
 //!
 //! At a rate, message n is due at start + n / rate and carries that time; a publisher that is late sends all that is due at once, and its own lateness is
-//! reported beside the latencies. At saturation at most `window` messages are on their way at a time, which keeps every server's outboxes within
-//! bounds while it never runs dry: what a server gains by coalescing shows here.
+//! reported beside the latencies. At saturation it writes a burst, waits until all subscribers have all of it, and writes the next: bursts never merge, so
+//! that "everything that is due" is the same for every server, and no outbox overflows.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,8 +23,8 @@ use crate::talk::{Heard, Opcode, Purpose, Talk, Transport, write_masked};
 pub(crate) enum Pace {
     /// Messages per second.
     Rate(f64),
-    /// Messages on their way at a time.
-    Window(u64),
+    /// Messages in one write, the next ones when all of these are delivered.
+    Bursts(u64),
 }
 
 /// How much to publish.
@@ -58,6 +58,8 @@ pub(crate) struct Progress {
     pub(crate) delivered: AtomicU64,
     /// Messages published.
     pub(crate) published: AtomicU64,
+    /// Publish nothing more.
+    pub(crate) stop: AtomicBool,
 }
 
 /// A connection that publishes.
@@ -102,7 +104,7 @@ impl Publisher {
         self.lateness = Latency::new();
         match pace {
             Pace::Rate(rate) => self.run_at_rate(rate, extent, progress),
-            Pace::Window(window) => self.run_in_window(window, extent, progress),
+            Pace::Bursts(burst) => self.run_in_bursts(burst, extent, progress),
         }
     }
 
@@ -126,7 +128,7 @@ impl Publisher {
         let due_ns = |number: u64| start_ns + (number as f64 * 1e9 / rate) as u64;
         let mut frames = Vec::new();
         let mut sent = 0;
-        while sent < total {
+        while sent < total && !progress.stop.load(Ordering::Acquire) {
             thread::sleep(self.clock.until(due_ns(sent)));
             let now_ns = self.clock.now_ns();
             while sent < total && due_ns(sent) <= now_ns && frames.len() < BATCH_BYTES {
@@ -139,34 +141,31 @@ impl Publisher {
         Ok(())
     }
 
-    fn run_in_window(&mut self, window: u64, extent: Extent, progress: &Progress) -> Result<()> {
-        let channels = &self.plan.channels;
-        let subscribers: u64 = channels.iter().map(|(_, subscribers)| subscribers).sum();
-        let mean = (subscribers as f64 / channels.len() as f64).max(1.0);
+    fn run_in_bursts(&mut self, burst: u64, extent: Extent, progress: &Progress) -> Result<()> {
         let begun_ns = self.clock.now_ns();
         let begun_messages = self.done.messages;
         let mut frames = Vec::new();
         loop {
-            match extent {
-                Extent::Time(time) if self.clock.now_ns() - begun_ns >= nanoseconds(time) => break,
-                Extent::Messages(count) if self.done.messages - begun_messages >= count => break,
-                _ => {}
+            let published = self.done.messages - begun_messages;
+            let left = match extent {
+                Extent::Time(time) if self.clock.now_ns() - begun_ns >= nanoseconds(time) => 0,
+                Extent::Time(_) => burst,
+                Extent::Messages(count) => count.saturating_sub(published).min(burst),
+            };
+            if left == 0 || progress.stop.load(Ordering::Acquire) {
+                return Ok(());
             }
-            let delivered = progress.delivered.load(Ordering::Acquire);
-            let on_their_way = (self.done.deliveries.saturating_sub(delivered) as f64 / mean) as u64;
-            // Half a window at a time: batches for those that coalesce, and never an idle server.
-            if on_their_way > window / 2 {
+            if progress.delivered.load(Ordering::Acquire) < self.done.deliveries {
                 self.check_fault()?;
                 thread::park_timeout(Duration::from_millis(5));
                 continue;
             }
-            for _ in on_their_way..window.max(1) {
+            for _ in 0..left {
                 let now_ns = self.clock.now_ns();
                 self.compose(now_ns, &mut frames);
             }
             self.write(&mut frames, progress)?;
         }
-        Ok(())
     }
 
     fn compose(&mut self, sent_ns: u64, frames: &mut Vec<u8>) {

@@ -2,21 +2,23 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use mio::net::TcpStream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Begins to connect. `serial` counts the connections of a run: on the loopback network each few thousand come from another of its addresses, because one
-/// address has fewer than 30,000 ports and a closed connection keeps its port for a minute.
-pub(crate) fn connect(to: SocketAddr, serial: u64) -> io::Result<TcpStream> {
+/// Begins to connect. On the loopback network each few thousand connections come from another of its addresses, because one address has fewer than 30,000
+/// ports and a closed connection keeps its port for a minute.
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let IpAddr::V4(address) = to.ip()
         && address.is_loopback()
     {
+        let serial = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         socket.bind(&SocketAddr::from((source(serial), 0)).into())?;
     }
     match socket.connect(&to.into()) {
@@ -33,10 +35,18 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
 }
 
-/// A port that is free at this moment.
+/// A port that is free at this moment, below those that the system gives to clients: between now and the server's `bind` nobody is to take it by chance.
+/// Load tools that run side by side begin at different places.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a free port")?;
-    Ok(listener.local_addr()?.port())
+    let first = std::process::id().wrapping_mul(PORTS_PER_PROCESS);
+    for _ in 0..PORTS {
+        let at = first.wrapping_add(PORTS_TRIED.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = PORT_FIRST + u16::try_from(at).expect("PORTS fits");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {PORT_FIRST} on is free")
 }
 
 /// Raises the soft limit of open files to the hard one, for this process and those that it starts; returns the limit.
@@ -55,6 +65,15 @@ fn source(serial: u64) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, last)
 }
 
+/// Connections that this process has opened.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Ports that this process has looked at.
+static PORTS_TRIED: AtomicU32 = AtomicU32::new(0);
+
+const PORT_FIRST: u16 = 18_000;
+const PORTS: u32 = 12_000;
+const PORTS_PER_PROCESS: u32 = 16;
 const CONNECTIONS_PER_ADDRESS: u64 = 4_000;
 const ADDRESSES: u64 = 250;
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();

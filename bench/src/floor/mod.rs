@@ -152,7 +152,7 @@ impl Floor {
                     return;
                 };
                 let channel = &mut self.channels[at];
-                client.listen(at, poll_after.unwrap_or(channel.last()), channel);
+                client.listen(at, poll_after.unwrap_or_else(|| channel.last()), channel);
                 if poll_after.is_none_or(|after| after < channel.last()) && client.is_poll() {
                     client.answer_poll(channel);
                 } else if client.wants_place() {

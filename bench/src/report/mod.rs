@@ -1,3 +1,5 @@
 //! What the runs found, as tables for people and as JSON for programs.
 
-pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod rounds;
+pub(crate) mod storm;

@@ -83,7 +83,7 @@ impl Chunks {
         Self { left: 0, within: Within::Size }
     }
 
-    /// Whether the last chunk has been seen.
+    /// Whether the last chunk has been seen: the server ended the stream.
     pub(crate) fn ended(&self) -> bool {
         self.within == Within::End
     }

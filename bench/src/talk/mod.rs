@@ -18,8 +18,8 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-pub(crate) use http::{Head, parse_request};
-pub(crate) use ws::{ACCEPT, Frame, Opcode, next_frame, write_frame, write_masked};
+pub(crate) use http::parse_request;
+pub(crate) use ws::{ACCEPT, Opcode, next_frame, write_frame, write_masked};
 
 /// How subscribers connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -31,6 +31,17 @@ pub enum Transport {
     Sse,
     /// Held polls at `/poll`.
     Poll,
+}
+
+impl Transport {
+    /// Its name on the command line and in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+        }
+    }
 }
 
 /// What a connection is for.

@@ -2,7 +2,7 @@
 //!
 //! Events are cut at their blank line; each goes on as the text of its data line, its id before it as the mark.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::http::{Chunks, Head};
 use super::{Carry, Hear, Heard};
@@ -57,7 +57,11 @@ impl SseTalk {
                     take(rest)?;
                     Ok(bytes.len())
                 }
-                Body::Chunked(chunks) => Ok(used + chunks.feed(rest, take)?),
+                Body::Chunked(chunks) => {
+                    let taken = chunks.feed(rest, take)?;
+                    ensure!(!chunks.ended(), "the server ended the stream");
+                    Ok(used + taken)
+                }
             }
         })
     }
@@ -121,6 +125,8 @@ mod tests {
     fn a_refusal_is_told_with_its_body() {
         let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
         check_refused(Sse, &listen("c", None), answer, "answered 403 instead of 200");
+        let ended = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        check_refused(Sse, &listen("c", None), ended, "ended the stream");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::http::Head;
 use super::{Carry, Hear, Heard, Purpose};
-use crate::payload::{Scanner, excerpt};
+use crate::payload::{excerpt, is_message};
 
 /// One WebSocket client.
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub(crate) struct WsTalk {
     phase: Phase,
     purpose: Purpose,
     carry: Carry,
-    scanner: Scanner,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl WsTalk {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         );
         send.extend_from_slice(head.as_bytes());
-        Self { phase: Phase::Handshake, purpose, carry: Carry::default(), scanner: Scanner::new() }
+        Self { phase: Phase::Handshake, purpose, carry: Carry::default() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8], send: &mut Vec<u8>, hear: Hear<'_>) -> Result<()> {
@@ -98,7 +97,7 @@ impl WsTalk {
         if matches!(self.purpose, Purpose::Echo) {
             return hear(Heard::Text(text));
         }
-        let message = self.scanner.is_message(text);
+        let message = is_message(text);
         if !message || self.phase == Phase::Joining {
             self.take_notice(text, hear)?;
         }

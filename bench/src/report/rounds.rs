@@ -1,4 +1,6 @@
-//! What a fan-out run found.
+//! What a run of alternating rounds found: fan-out, rooms, echo, churn.
+//!
+//! The unit differs (a delivery, a round trip, a cycle), the question is the same: how many per second, at what CPU each, how late, with which faults.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -7,20 +9,24 @@ use crate::latency::{Latency, Percentiles, median};
 use crate::process::CpuTime;
 use crate::sequence::Faults;
 use crate::table::{Table, microseconds, or_dash};
-use crate::talk::Transport;
 
 /// All contenders of one run; the server under test is the first.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) bench: &'static str,
-    pub(crate) transport: Transport,
-    pub(crate) subscribers: usize,
-    pub(crate) channels: usize,
-    pub(crate) size_bytes: usize,
-    pub(crate) rate_per_s: Option<f64>,
-    pub(crate) window: Option<u64>,
-    pub(crate) seconds: f64,
+    /// What was run, in a few words.
+    pub(crate) subject: String,
+    pub(crate) unit: Unit,
+    /// The settings of the run, for programs.
+    pub(crate) settings: Value,
     pub(crate) contenders: Vec<Contender>,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unit {
+    pub(crate) one: &'static str,
+    pub(crate) many: &'static str,
 }
 
 /// One server's rounds.
@@ -33,11 +39,14 @@ pub(crate) struct Contender {
 /// One contender's turn in one round.
 #[derive(Debug, Clone)]
 pub(crate) struct Measurement {
-    pub(crate) deliveries: u64,
+    /// Deliveries, round trips or cycles.
+    pub(crate) count: u64,
     pub(crate) seconds: f64,
     pub(crate) server_cpu: Option<CpuTime>,
     pub(crate) generator_cpu: CpuTime,
+    /// Received by the clients, in how many reads.
     pub(crate) bytes: u64,
+    pub(crate) reads: u64,
     pub(crate) latency: Latency,
     pub(crate) publisher_lateness: Latency,
     pub(crate) faults: Faults,
@@ -47,15 +56,17 @@ pub(crate) struct Measurement {
 #[derive(Debug, Clone, Serialize)]
 struct Summary {
     name: String,
-    deliveries: u64,
-    deliveries_per_s: f64,
+    count: u64,
+    per_s: f64,
     /// Median, lowest and highest of the rounds.
-    cpu_us_per_delivery: Option<[f64; 3]>,
+    cpu_us_each: Option<[f64; 3]>,
     cpu_user_share: Option<f64>,
     latency_us: Percentiles,
     publisher_lateness_us: Percentiles,
-    bytes_per_delivery: f64,
-    generator_cpu_us_per_delivery: f64,
+    bytes_each: f64,
+    /// How much the server coalesced, as seen by its clients.
+    count_per_read: f64,
+    generator_cpu_us_each: f64,
     faults: Faults,
 }
 
@@ -65,30 +76,16 @@ impl Report {
         self.contenders.iter().all(|contender| contender.faults().none())
     }
 
-    /// What was run, in a few words.
-    pub(crate) fn subject(&self) -> String {
-        let transport = format!("{:?}", self.transport).to_lowercase();
-        let channels = match self.channels {
-            1 => String::new(),
-            count => format!(" in {count} channels"),
-        };
-        let pace = match (self.rate_per_s, self.window) {
-            (Some(rate), _) => format!("{rate} messages/s"),
-            (None, window) => format!("saturated, {} on their way", window.unwrap_or(0)),
-        };
-        let (bench, subscribers, size) = (self.bench, self.subscribers, self.size_bytes);
-        format!("{bench}: {subscribers} {transport} subscribers{channels}, {size} B, {pace}")
-    }
-
     pub(crate) fn render(&self) -> String {
         let summaries = self.summaries();
-        let mut text = format!("{}, {} s a round\n\n", self.subject(), self.seconds);
-        text.push_str(&costs(&summaries));
+        let mut text = format!("{}: {}\n\n", self.bench, self.subject);
+        text.push_str(&costs(self.unit, &summaries));
         text.push('\n');
         text.push_str(&latencies(&summaries));
         let ratios = self.ratios();
         if !ratios.is_empty() {
-            text.push_str("\nCPU of omnivox per delivery, median of the ratios of each round:\n");
+            let (one, first) = (self.unit.one, &self.contenders[0].name);
+            text.push_str(&format!("\nCPU of {first} per {one}, median of the ratios of each round:\n"));
             for (name, ratio) in ratios {
                 text.push_str(&format!("  {ratio:.2} x {name}\n"));
             }
@@ -100,20 +97,15 @@ impl Report {
         let ratios: serde_json::Map<_, _> = self.ratios().into_iter().map(|(name, ratio)| (name, json!(ratio))).collect();
         json!({
             "bench": self.bench,
-            "transport": self.transport,
-            "subscribers": self.subscribers,
-            "channels": self.channels,
-            "size_bytes": self.size_bytes,
-            "rate_per_s": self.rate_per_s,
-            "window": self.window,
-            "seconds": self.seconds,
+            "unit": self.unit.one,
+            "settings": self.settings,
             "contenders": self.summaries(),
             "cpu_ratio_to": ratios,
             "clean": self.clean(),
         })
     }
 
-    /// The first contender's CPU per delivery over each other's, round by round, and of these the median.
+    /// The first contender's CPU per unit over each other's, round by round, and of these the median.
     fn ratios(&self) -> Vec<(String, f64)> {
         let Some((first, others)) = self.contenders.split_first() else {
             return Vec::new();
@@ -147,30 +139,32 @@ impl Contender {
     fn summary(&self) -> Summary {
         let (mut latency, mut lateness) = (Latency::new(), Latency::new());
         let (mut server, mut generator) = (Some(CpuTime::default()), CpuTime::default());
-        let (mut deliveries, mut bytes, mut seconds) = (0, 0, 0.0);
+        let (mut count, mut bytes, mut reads, mut seconds) = (0, 0, 0, 0.0);
         for round in &self.rounds {
             latency.merge(&round.latency);
             lateness.merge(&round.publisher_lateness);
             generator.add(round.generator_cpu);
-            deliveries += round.deliveries;
+            count += round.count;
             bytes += round.bytes;
+            reads += round.reads;
             seconds += round.seconds;
             server = server.zip(round.server_cpu).map(|(mut sum, round)| {
                 sum.add(round);
                 sum
             });
         }
-        let each = deliveries.max(1) as f64;
+        let each = count.max(1) as f64;
         Summary {
             name: self.name.clone(),
-            deliveries,
-            deliveries_per_s: deliveries as f64 / f64::max(seconds, 1e-9),
-            cpu_us_per_delivery: self.cpu_spread(),
+            count,
+            per_s: count as f64 / f64::max(seconds, 1e-9),
+            cpu_us_each: self.cpu_spread(),
             cpu_user_share: server.map(CpuTime::user_share),
             latency_us: latency.percentiles(),
             publisher_lateness_us: lateness.percentiles(),
-            bytes_per_delivery: bytes as f64 / each,
-            generator_cpu_us_per_delivery: generator.total_ns as f64 / 1e3 / each,
+            bytes_each: bytes as f64 / each,
+            count_per_read: count as f64 / reads.max(1) as f64,
+            generator_cpu_us_each: generator.total_ns as f64 / 1e3 / each,
             faults: self.faults(),
         }
     }
@@ -187,33 +181,35 @@ impl Contender {
 impl Measurement {
     fn cpu_us(&self) -> Option<f64> {
         let cpu = self.server_cpu?;
-        (self.deliveries > 0).then(|| cpu.total_ns as f64 / 1e3 / self.deliveries as f64)
+        (self.count > 0).then(|| cpu.total_ns as f64 / 1e3 / self.count as f64)
     }
 }
 
-fn costs(summaries: &[Summary]) -> String {
+fn costs(unit: Unit, summaries: &[Summary]) -> String {
     let mut table = Table::new(&[
         "server",
-        "deliveries/s",
-        "CPU µs/delivery",
+        &format!("{}/s", unit.many),
+        "CPU µs each",
         "low-high",
         "user",
         "bytes",
+        "per read",
         "generator µs",
         "lost",
         "doubled",
         "reordered",
     ]);
     for summary in summaries {
-        let cpu = summary.cpu_us_per_delivery;
+        let cpu = summary.cpu_us_each;
         table.row(vec![
             summary.name.clone(),
-            format!("{:.0}", summary.deliveries_per_s),
+            format!("{:.0}", summary.per_s),
             or_dash(cpu.map(|[median, ..]| format!("{median:.2}"))),
             or_dash(cpu.map(|[_, low, high]| format!("{low:.2}-{high:.2}"))),
             or_dash(summary.cpu_user_share.map(|share| format!("{:.0} %", share * 100.0))),
-            format!("{:.0}", summary.bytes_per_delivery),
-            format!("{:.2}", summary.generator_cpu_us_per_delivery),
+            format!("{:.0}", summary.bytes_each),
+            format!("{:.1}", summary.count_per_read),
+            format!("{:.2}", summary.generator_cpu_us_each),
             summary.faults.lost.to_string(),
             summary.faults.doubled.to_string(),
             summary.faults.reordered.to_string(),
@@ -243,11 +239,12 @@ mod tests {
         let mut latency = Latency::new();
         latency.record(50_000);
         Measurement {
-            deliveries: 1_000,
+            count: 1_000,
             seconds: 2.0,
             server_cpu: Some(CpuTime { total_ns: cpu_us_each * 1_000_000, user_ticks: 1, system_ticks: 3 }),
             generator_cpu: CpuTime::default(),
             bytes: 180_000,
+            reads: 500,
             latency,
             publisher_lateness: Latency::new(),
             faults: Faults { lost, ..Faults::default() },
@@ -259,13 +256,9 @@ mod tests {
             |name: &str, rounds: [u64; 3]| Contender { name: name.to_owned(), rounds: rounds.map(|cpu| measurement(cpu, lost)).into() };
         Report {
             bench: "fanout",
-            transport: Transport::Ws,
-            subscribers: 10,
-            channels: 1,
-            size_bytes: 120,
-            rate_per_s: Some(20.0),
-            window: None,
-            seconds: 2.0,
+            subject: "10 ws subscribers".to_owned(),
+            unit: Unit { one: "delivery", many: "deliveries" },
+            settings: json!({"subscribers": 10}),
             contenders: vec![contender("omnivox", own), contender("floor A", floor)],
         }
     }
@@ -278,18 +271,16 @@ mod tests {
         assert!(report.clean());
         let json = report.json();
         assert_eq!(json["cpu_ratio_to"]["floor A"], 1.5);
-        assert_eq!(json["contenders"][0]["cpu_us_per_delivery"], json!([9.0, 6.0, 18.0]));
-        assert_eq!(json["contenders"][0]["deliveries_per_s"], 500.0);
+        assert_eq!(json["contenders"][0]["cpu_us_each"], json!([9.0, 6.0, 18.0]));
+        assert_eq!(json["contenders"][0]["per_s"], 500.0);
     }
 
     #[test]
     fn the_table_shows_what_matters() {
         let text = report([6, 6, 6], [4, 4, 4], 2).render();
-        for part in [
-            "fanout: 10 ws subscribers, 120 B, 20 messages/s",
-            "omnivox           500             6.00  6.00-6.00  25 %    180",
-            "1.50 x floor A",
-        ] {
+        for part in
+            ["fanout: 10 ws subscribers\n", "omnivox           500         6.00  6.00-6.00  25 %    180       2.0", "1.50 x floor A"]
+        {
             assert!(text.contains(part), "no `{part}` in\n{text}");
         }
     }
@@ -306,6 +297,6 @@ mod tests {
             round.server_cpu = None;
         }
         assert_eq!(report.ratios(), []);
-        assert_eq!(report.json()["contenders"][0]["cpu_us_per_delivery"], Value::Null);
+        assert_eq!(report.json()["contenders"][0]["cpu_us_each"], Value::Null);
     }
 }
