@@ -90,6 +90,24 @@ impl Outbox {
         self.frames.drain(..)
     }
 
+    /// Puts everything of another outbox behind what waits here. Of the other one nothing may be half written, unless nothing waits here.
+    pub fn append(&mut self, mut other: Self) {
+        if self.frames.is_empty() {
+            *self = other;
+            return;
+        }
+        debug_assert!(other.written == 0, "an outbox is not written while another one goes before it");
+        self.bytes += other.bytes;
+        self.frames.append(&mut other.frames);
+    }
+
+    /// Drops everything but the frame that is half written, so that the stream of bytes stays whole.
+    pub fn shed(&mut self) {
+        self.frames.truncate(usize::from(self.written > 0));
+        self.bytes = self.frames.front().map_or(0, |first| first.len() - self.written);
+        self.soft_since = None;
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()

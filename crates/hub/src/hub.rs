@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use omnivox_core::Limits;
 use omnivox_core::app::App;
-use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Reply, Subscribe};
+use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Replay, Reply, Subscribe};
 use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, Principal, decide};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::publication::Draft;
-use omnivox_core::Limits;
 use smallvec::SmallVec;
 
 /// An app and what verifies its clients' credentials.
@@ -92,7 +92,8 @@ impl Hub {
         if let Command::Connect(connect) = &command {
             return self.connect(connect).map(answer);
         }
-        let principal = caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
+        let principal =
+            caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
         let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
         let door = Door { hub: self, app: &entry.app, principal, caller };
         match command {
@@ -113,9 +114,10 @@ impl Hub {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
         match &connect.credential {
             Credential::Anonymous => {
-                let open = apps.values().find(|entry| entry.app.open).ok_or_else(|| {
-                    Denied::Unauthorized("a credential is needed: send a token, or set `open = true` for an app".into())
-                })?;
+                let open = apps
+                    .values()
+                    .find(|entry| entry.app.open)
+                    .ok_or_else(|| Denied::Unauthorized("a credential is needed: send a token, or set `open = true` for an app".into()))?;
                 Ok(Reply::Connected(Arc::new(Principal::anonymous(open.app.id.clone()))))
             }
             Credential::Token(_) | Credential::Ticket(_) | Credential::Key { .. } => {
@@ -164,7 +166,9 @@ impl Door<'_> {
                 self.check(channel, Permissions::PRESENCE)?;
             }
         }
-        let joining = self.hub.log.subscribe(&self.app.id, &subscribe.channels, shard, subscribe.since, limits.history_page_max);
+        // A replay goes on until it is complete, an answer holds a page.
+        let most = if subscribe.replay == Replay::InReply { limits.history_page_max } else { usize::MAX };
+        let joining = self.hub.log.subscribe(&self.app.id, &subscribe.channels, shard, subscribe.since, most);
         Ok(Box::pin(async move { joining.await.map(Outcome::Joined).map_err(denied) }))
     }
 
@@ -200,7 +204,10 @@ impl Door<'_> {
             return Err(Denied::Invalid("name at least one channel to publish to".into()));
         }
         if draft.channels.len() > limits.channels_per_publication_max {
-            return limit("channels_per_publication_max", format!("one publication goes to at most {} channels", limits.channels_per_publication_max));
+            return limit(
+                "channels_per_publication_max",
+                format!("one publication goes to at most {} channels", limits.channels_per_publication_max),
+            );
         }
         if draft.payload.len() > limits.message_bytes_max {
             let words = format!("the payload has {} bytes; at most {} are taken", draft.payload.len(), limits.message_bytes_max);
@@ -218,7 +225,9 @@ impl Door<'_> {
     fn enter(&self, enter: Enter) -> Result<Running, Denied> {
         self.check(&enter.channel, Permissions::PRESENCE)?;
         if !self.app.namespaces.of(&enter.channel).presence {
-            return Err(Denied::Forbidden(format!("presence is off for channel `{}` (its namespace's `presence` setting)", enter.channel).into()));
+            return Err(Denied::Forbidden(
+                format!("presence is off for channel `{}` (its namespace's `presence` setting)", enter.channel).into(),
+            ));
         }
         let limits = &self.hub.limits;
         if enter.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
@@ -249,9 +258,11 @@ impl Door<'_> {
 
     fn channels(&self, prefix: &str) -> Result<Running, Denied> {
         // Whoever lists names learns of channels that others may not see, so the right to manage must cover the prefix.
-        let probe = ChannelName::parse(if prefix.is_empty() { "*" } else { prefix }).map_err(|error| Denied::Invalid(error.to_string().into()))?;
+        let probe =
+            ChannelName::parse(if prefix.is_empty() { "*" } else { prefix }).map_err(|error| Denied::Invalid(error.to_string().into()))?;
         self.check(&probe, Permissions::MANAGE)?;
-        let visible = |app: &App, principal: &Principal, channel: &ChannelName| decide(app, principal, channel, Permissions::MANAGE).allowed;
+        let visible =
+            |app: &App, principal: &Principal, channel: &ChannelName| decide(app, principal, channel, Permissions::MANAGE).allowed;
         let listing = self.hub.log.channels(&self.app.id, prefix, self.hub.limits.history_page_max);
         let (entry, principal) = (self.hub.app(&self.app.id), self.principal.clone());
         Ok(reply(listing, move |mut channels| {

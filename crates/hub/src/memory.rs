@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use omnivox_core::Limits;
 use omnivox_core::app::Retention;
 use omnivox_core::engine::{
     Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Log, Presence, Published,
@@ -24,7 +25,6 @@ use omnivox_core::mark::{Cursor, Epoch, Mark, Position};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::presence::PresenceSet;
 use omnivox_core::publication::{Draft, Place, Publication};
-use omnivox_core::Limits;
 use smallvec::SmallVec;
 
 const STRIPES: usize = 256;

@@ -1,1 +1,26 @@
-//! server
+//! The server: the front door, the driver that runs sessions over carriers, and what an operator sees.
+//!
+//! - [`config`]: what a server is started with.
+//! - [`router`]: which dialect a path belongs to.
+//! - `listener`: takes connections and places each on the least loaded shard.
+//! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
+//! - [`status`]: health, readiness, metrics, the page at `/`.
+//!
+//! ```text
+//!   listener ──▶ shard ── conn ── session of a dialect ──▶ Hub ──▶ engine
+//!                  ▲                                                  │
+//!                  └───────────── inbox (bounded) ◀───────────────────┘
+//! ```
+//!
+//! Invariant: a shard never waits for another shard, for a broker or for a client.
+
+pub mod config;
+mod listener;
+pub mod metrics;
+pub mod router;
+mod server;
+mod shard;
+pub mod status;
+
+pub use config::ServerConfig;
+pub use server::{Handle, Server, StartError};

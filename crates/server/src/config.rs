@@ -1,0 +1,71 @@
+//! What a server is started with. The binary fills it from its settings; an embedder writes it down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omnivox_core::{App, Dialect, Limits};
+
+/// Everything that a server needs to start.
+pub struct ServerConfig {
+    /// The addresses to listen on; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Threads that own connections; one for each core when `None`. At most 64.
+    pub shards: Option<u16>,
+    /// The limits.
+    pub limits: Limits,
+    /// The apps.
+    pub apps: Vec<Arc<App>>,
+    /// The client protocols. Their paths must not clash.
+    pub dialects: Vec<Arc<dyn Dialect>>,
+    /// Which hosts and origins are let in, when not everyone is.
+    pub gate: Option<HostGate>,
+    /// Whether clients may agree on permessage-deflate.
+    pub deflate: bool,
+    /// How clients are sent away at the end.
+    pub drain: DrainPace,
+    /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
+    pub tcp_user_timeout: Duration,
+}
+
+impl ServerConfig {
+    /// A server for these apps and dialects on these addresses, with defaults for the rest.
+    pub fn new(listen: Vec<SocketAddr>, apps: Vec<Arc<App>>, dialects: Vec<Arc<dyn Dialect>>) -> Self {
+        Self {
+            listen,
+            shards: None,
+            limits: Limits::default(),
+            apps,
+            dialects,
+            gate: None,
+            deflate: false,
+            drain: DrainPace::default(),
+            tcp_user_timeout: Duration::from_secs(45),
+        }
+    }
+}
+
+/// Lets in only requests for known hosts from known origins, so that no web page reaches a server on loopback through the browser of the
+/// person who runs it.
+#[derive(Clone, Debug)]
+pub struct HostGate {
+    /// Host names (without port) that a request may name, and that an origin may have.
+    pub hosts: Vec<String>,
+    /// The setting that opens it, for the refusal's text.
+    pub setting: &'static str,
+}
+
+/// How fast clients are sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPace {
+    /// Sessions that each shard closes in a second.
+    pub sessions_per_second: u32,
+    /// After this everything is closed at once.
+    pub deadline: Duration,
+}
+
+impl Default for DrainPace {
+    fn default() -> Self {
+        Self { sessions_per_second: 5_000, deadline: Duration::from_secs(20) }
+    }
+}

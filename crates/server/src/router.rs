@@ -1,0 +1,64 @@
+//! Paths to dialects. Two dialects with the same path are an error at start, not a surprise later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use omnivox_core::Dialect;
+
+/// Which dialect a path belongs to.
+pub struct Router {
+    dialects: Vec<Arc<dyn Dialect>>,
+    exact: BTreeMap<String, u8>,
+    /// Longest first.
+    subtrees: Vec<(String, u8)>,
+}
+
+/// Two dialects want the same path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the path `{path}` is wanted by both `{first}` and `{second}`; change the path or the prefix of one of them")]
+pub struct Clash {
+    path: String,
+    first: &'static str,
+    second: &'static str,
+}
+
+impl Router {
+    /// A router over all paths of the dialects.
+    pub fn new(dialects: Vec<Arc<dyn Dialect>>) -> Result<Self, Clash> {
+        let mut router = Self { dialects: Vec::new(), exact: BTreeMap::new(), subtrees: Vec::new() };
+        for (index, dialect) in dialects.iter().enumerate() {
+            for route in dialect.routes() {
+                let path = route.path.into_owned();
+                let taken = if route.subtree {
+                    let found = router.subtrees.iter().find(|(known, _)| *known == path).map(|(_, other)| *other);
+                    router.subtrees.push((path.clone(), index as u8));
+                    found
+                } else {
+                    router.exact.insert(path.clone(), index as u8)
+                };
+                if let Some(other) = taken.filter(|other| usize::from(*other) != index) {
+                    return Err(Clash { path, first: dialects[usize::from(other)].name(), second: dialect.name() });
+                }
+            }
+        }
+        router.subtrees.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        router.dialects = dialects;
+        Ok(router)
+    }
+
+    /// The dialect of a path: an exact one, else the longest subtree.
+    pub fn find(&self, path: &str) -> Option<u8> {
+        let exact = self.exact.get(path).copied();
+        exact.or_else(|| self.subtrees.iter().find(|(subtree, _)| path.starts_with(&**subtree)).map(|(_, index)| *index))
+    }
+
+    /// A dialect by its index.
+    pub fn dialect(&self, index: u8) -> &Arc<dyn Dialect> {
+        &self.dialects[usize::from(index)]
+    }
+
+    /// The names of all dialects.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.dialects.iter().map(|dialect| dialect.name())
+    }
+}

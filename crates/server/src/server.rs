@@ -1,0 +1,238 @@
+//! Starting and stopping a server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use omnivox_core::engine::ShardSet;
+use omnivox_hub::{AppEntry, Hub, Inboxes, MemoryEngine};
+use omnivox_wire::http1::HeadLimits;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::ServerConfig;
+use crate::metrics::ShardMetrics;
+use crate::router::{Clash, Router};
+use crate::shard::{self, Common, Visit};
+use crate::status::{Health, Status};
+use crate::{listener, metrics};
+
+/// How often old history and unused channels are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often the log is probed for readiness.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// A server.
+pub struct Server;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("cannot listen on {address}: {error}; choose another address or port (`server.listen`, `--port`), or stop what uses it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Two dialects want the same path.
+    #[error(transparent)]
+    Clash(#[from] Clash),
+    /// A number is out of its range.
+    #[error("{0}")]
+    Setting(&'static str),
+    /// The system gives no threads or no randomness.
+    #[error("the system refused: {0}")]
+    System(io::Error),
+}
+
+/// A server that runs.
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    common: Arc<Common>,
+    stop_listening: watch::Sender<bool>,
+    health: Arc<Health>,
+    shards: Vec<JoinHandle<()>>,
+    door: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server; it runs on threads of its own until it is drained or stopped.
+    pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
+        let shards =
+            config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u16)).min(ShardSet::MAX);
+        if shards == 0 {
+            return Err(StartError::Setting("`server.shards` must be at least 1"));
+        }
+        if config.apps.is_empty() {
+            return Err(StartError::Setting("a server needs at least one [[app]]"));
+        }
+        let listeners = config
+            .listen
+            .iter()
+            .map(|address| listener::bind(*address).map_err(|error| StartError::Listen { address: *address, error }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses =
+            listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+
+        let limits = Arc::new(config.limits);
+        let (inboxes, inbox_ends) = Inboxes::new(shards, limits.shard_queue_max);
+        let random = randomness().map_err(StartError::System)?;
+        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), Arc::new(unix_ms), random[0]));
+        let apps = config.apps.into_iter().map(|app| AppEntry { app }).collect();
+        let hub = Arc::new(Hub::new(apps, engine.clone(), engine.clone(), limits.clone()));
+
+        let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
+        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone()));
+        let mut dialects = config.dialects;
+        dialects.push(Arc::new(Status::new(health.clone())));
+        let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+        let common = Arc::new(Common {
+            hub,
+            router: Router::new(dialects)?,
+            outbox_limits: limits.outbox(),
+            head_limits: HeadLimits {
+                head_bytes_max: limits.head_bytes_max,
+                target_bytes_max: limits.head_bytes_max / 2,
+                headers_max: limits.headers_max,
+            },
+            gate: config.gate,
+            deflate: config.deflate,
+            drain: config.drain,
+            node: random[1] as u32,
+            doors,
+            placed: metrics.iter().map(|_| AtomicU64::new(0)).collect(),
+            metrics,
+        });
+
+        let threads = visits
+            .into_iter()
+            .zip(inbox_ends)
+            .enumerate()
+            .map(|(id, (visits, inbox))| {
+                let common = common.clone();
+                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard::run(id as u16, common, inbox, visits))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::System)?;
+
+        let (stop_listening, stop) = watch::channel(false);
+        let (door_common, door_health) = (common.clone(), health.clone());
+        let door = std::thread::Builder::new()
+            .name("door".to_owned())
+            .spawn(move || door(listeners, &door_common, config.tcp_user_timeout, &stop, engine, door_health))
+            .map_err(StartError::System)?;
+        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door) })
+    }
+}
+
+/// The thread that takes connections, forgets what is old and proves that the log works.
+fn door(
+    listeners: Vec<std::net::TcpListener>,
+    common: &Arc<Common>,
+    user_timeout: Duration,
+    stop: &watch::Receiver<bool>,
+    engine: Arc<MemoryEngine>,
+    health: Arc<Health>,
+) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        for listener in listeners {
+            tokio::task::spawn_local(listener::run(listener, common.clone(), user_timeout, stop.clone()));
+        }
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                engine.sweep();
+            }
+        });
+        let log = common.hub.log().clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                health.probed(log.probe().await.is_ok());
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        });
+        let mut stop = stop.clone();
+        let _ = stop.wait_for(|stop| *stop).await;
+    });
+}
+
+impl Handle {
+    /// The addresses that it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The hub, for publishing from the same process.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.common.hub
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub fn metrics(&self) -> String {
+        metrics::render(&self.common.metrics, &self.health.extra())
+    }
+
+    /// Takes no more connections, tells every client to come back somewhere else, and waits until they are gone or the deadline has passed.
+    ///
+    /// Blocks the calling thread.
+    pub fn drain(self) {
+        self.health.draining();
+        let _ = self.stop_listening.send(true);
+        self.common.doors.iter().for_each(|door| drop(door.send(Visit::Drain)));
+        self.join();
+    }
+
+    /// Ends at once.
+    pub fn stop(self) {
+        let _ = self.stop_listening.send(true);
+        self.common.doors.iter().for_each(|door| drop(door.send(Visit::Stop)));
+        self.join();
+    }
+
+    fn join(mut self) {
+        for thread in self.shards.drain(..).chain(self.door.take()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the server ended by a panic");
+            }
+        }
+    }
+}
+
+/// What `/health`, `/ready` and `/metrics` tell.
+pub(crate) type Flag = AtomicBool;
+
+fn unix_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn randomness() -> io::Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let (first, second) = bytes.split_at(8);
+    let word = |half: &[u8]| u64::from_le_bytes(half.try_into().unwrap_or_default());
+    Ok([word(first), word(second)])
+}
+
+impl Common {
+    /// Connections that were placed on a shard and have not been counted by it yet.
+    pub(crate) fn placed(&self, shard: usize) -> u64 {
+        self.placed[shard].load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a connection that is on its way to a shard.
+    pub(crate) fn place_on(&self, shard: usize) {
+        self.placed[shard].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes note of a connection that has arrived.
+    pub(crate) fn arrived_on(&self, shard: usize) {
+        self.placed[shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}

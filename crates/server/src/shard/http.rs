@@ -1,0 +1,463 @@
+//! HTTP/1.1: requests in, answers out, one at a time on a connection and as many as it likes.
+//!
+//! Every request of every connection goes through the one strict reader of `omnivox-wire`; what two servers could understand in two ways is
+//! refused and ends the connection.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use bytes::{Bytes, BytesMut};
+use omnivox_core::http::{Request, Response, Upgrade};
+use omnivox_core::session::{ExchangeId, Input, OpenContext, Opening};
+use omnivox_core::{Frame, FrameKind, Framing};
+use omnivox_wire::http1::{self, ChunkedDecoder, ChunkedPiece, RequestHead, Version};
+use omnivox_wire::ws::{self, handshake};
+use smallvec::SmallVec;
+
+use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
+use super::driver::Slot;
+use super::{Handoff, HandoffIo, Io, Shard, Visit};
+use crate::metrics::{add, sub};
+
+/// A whole request.
+pub(crate) struct Parsed {
+    head: RequestHead,
+    body: Vec<u8>,
+}
+
+/// How far the next request got.
+enum Next {
+    /// Something was understood; there may be more.
+    Again,
+    /// More bytes are needed.
+    More,
+    /// A request is complete.
+    Request(Parsed),
+    /// The connection must end, with this answer.
+    Refuse(u16, &'static str, Cow<'static, str>),
+}
+
+impl Shard {
+    /// Understands as many bytes as there are: a request, or a part of one.
+    pub(super) fn take_requests(&mut self, key: u32) {
+        loop {
+            let now_ms = self.now_ms();
+            match self.next_request(key, now_ms) {
+                Next::Again => {}
+                Next::More => return self.schedule_conn_deadline(key),
+                Next::Request(parsed) => return self.dispatch(key, parsed),
+                Next::Refuse(status, code, words) => return self.refuse(key, status, code, &words),
+            }
+        }
+    }
+
+    fn next_request(&mut self, key: u32, now_ms: u64) -> Next {
+        let limits = self.common.hub.limits();
+        let Some(conn) = self.conns.get_mut(key as usize) else { return Next::More };
+        let Mode::Http(reading) = &mut conn.mode else { return Next::More };
+        match reading {
+            Reading::Idle { .. } if conn.unread.is_empty() => Next::More,
+            Reading::Idle { .. } => {
+                *reading = Reading::Head { since_ms: now_ms };
+                Next::Again
+            }
+            Reading::Head { .. } => match RequestHead::parse(&conn.unread, &self.common.head_limits) {
+                Err(error) => Next::Refuse(error.status(), error.code(), error.message().into()),
+                Ok(None) => Next::More,
+                Ok(Some((head, used))) => {
+                    conn.unread.drain(..used);
+                    let rest = match head.framing() {
+                        http1::Framing::None => return Next::Request(Parsed { head, body: Vec::new() }),
+                        http1::Framing::Length(length) if length > limits.body_bytes_max as u64 => {
+                            let words =
+                                format!("the body has {length} bytes; at most {} are taken (limits.body_bytes_max)", limits.body_bytes_max);
+                            return Next::Refuse(413, "body_too_large", words.into());
+                        }
+                        http1::Framing::Length(length) => BodyRest::Length(length as usize),
+                        http1::Framing::Chunked => BodyRest::Chunked(ChunkedDecoder::new(limits.body_bytes_max as u64)),
+                    };
+                    let expects_continue = head.expects_continue() && conn.unread.is_empty();
+                    *reading = Reading::Body(Box::new(Body { head, since_ms: now_ms, bytes: Vec::new(), rest }));
+                    if expects_continue {
+                        conn.push_direct(Frame::raw(Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n")));
+                    }
+                    Next::Again
+                }
+            },
+            Reading::Body(body) => match body.take(&mut conn.unread) {
+                Err(error) => Next::Refuse(error.status(), error.code(), error.message().into()),
+                Ok(false) => Next::More,
+                Ok(true) => {
+                    let Mode::Http(Reading::Body(body)) = std::mem::replace(&mut conn.mode, Mode::Http(Reading::Idle { first: false }))
+                    else {
+                        return Next::More;
+                    };
+                    Next::Request(Parsed { head: body.head, body: body.bytes })
+                }
+            },
+        }
+    }
+
+    /// Gives a request to its dialect.
+    pub(super) fn dispatch(&mut self, key: u32, parsed: Parsed) {
+        add(&self.metrics().requests_total, 1);
+        let head = &parsed.head;
+        let http10 = head.version() == Version::Http10;
+        let mut waiting =
+            Waiting { keep_alive: head.keep_alive(), head_only: head.method() == "HEAD", http10, upgrade: None, answered: false };
+        let mut upgrade = Upgrade::None;
+        let mut bad_handshake = None;
+        if head.headers("upgrade").any(|value| http1::has_token(value, "websocket")) {
+            match handshake::check(head) {
+                Ok(accept) => {
+                    let deflate = if self.common.deflate { accept.extensions.accept() } else { None };
+                    upgrade = Upgrade::WebSocket { deflate: deflate.is_some() };
+                    waiting.upgrade = Some((accept.key, deflate));
+                }
+                Err(refusal) => bad_handshake = Some(refusal),
+            }
+        }
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        conn.mode = Mode::Waiting(Box::new(waiting));
+        let remote = conn.peer;
+        add(&self.metrics().held_requests, 1);
+        if let Some(refusal) = bad_handshake {
+            let response = error(refusal.status(), refusal.code(), refusal.message());
+            let response = match refusal.header() {
+                Some((name, value)) => response.header(name, value),
+                None => response,
+            };
+            return self.respond(key, response);
+        }
+        if let Err(refused) = http1::path::check(head.path()) {
+            return self.refuse(key, 400, refused.code(), &refused.to_string());
+        }
+        let names: String = head.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let mut rest = names.as_str();
+        let headers: SmallVec<[(&str, &[u8]); 24]> = head
+            .iter()
+            .map(|(name, value)| {
+                let (lower, after) = rest.split_at(name.len());
+                rest = after;
+                (lower, value)
+            })
+            .collect();
+        let request = Request {
+            method: head.method(),
+            path: head.path(),
+            query: head.query().unwrap_or_default(),
+            headers: &headers,
+            body: &parsed.body,
+            remote,
+            secure: false,
+            upgrade,
+            stream_framing: if http10 { Framing::Bare } else { Framing::Chunk },
+        };
+        if let Some(response) = self.guard(&request, head.host()) {
+            add(&self.metrics().refused_requests_total, 1);
+            return self.respond(key, response);
+        }
+        self.open(key, &request, &parsed);
+    }
+
+    /// Lets only known hosts and origins in, where that is asked for.
+    fn guard(&self, request: &Request<'_>, host: Option<&str>) -> Option<Response> {
+        let gate = self.common.gate.as_ref()?;
+        let refuse = |what: &str, value: &str| {
+            let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
+            Some(error(403, "host_not_allowed", &words))
+        };
+        let host = host.unwrap_or_default();
+        if !gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(without_port(host))) {
+            return refuse("host", host);
+        }
+        let origin = request.header("origin")?;
+        let origin_host = origin.split_once("://").map_or("", |(_, rest)| rest);
+        if gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(without_port(origin_host))) {
+            return None;
+        }
+        refuse("origin", origin)
+    }
+
+    fn open(&mut self, key: u32, request: &Request<'_>, parsed: &Parsed) {
+        let Some(index) = self.common.router.find(request.path) else {
+            let words = format!(
+                "nothing is served at this path; the dialects here are: {}",
+                self.common.router.names().collect::<Vec<_>>().join(", ")
+            );
+            return self.respond(key, error(404, "not_found", &words));
+        };
+        let dialect = self.common.router.dialect(index).clone();
+        let mut entropy = [0; 32];
+        if getrandom::fill(&mut entropy).is_err() {
+            return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
+        }
+        let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let context = OpenContext { now: std::time::Instant::now(), unix_ms, entropy, shard: self.id, dialect: index };
+        let at = match dialect.open(&context, request) {
+            Opening::Respond(response) => return self.respond(key, response),
+            Opening::Session(new) => {
+                let generation = self.next_generation();
+                let session_key = new.key.clone();
+                let slot = Slot::new(generation, new);
+                let at = SlotRef { slot: self.sessions.insert(slot) as u32, generation };
+                add(&self.metrics().sessions, 1);
+                if let Some(session_key) = session_key {
+                    self.keys.insert(session_key, at);
+                }
+                at
+            }
+            Opening::Join { shard, .. } if shard != self.id && usize::from(shard) < self.common.doors.len() => {
+                return self.hand_off(key, shard, Parsed { head: parsed.head.clone(), body: parsed.body.clone() });
+            }
+            Opening::Join { key: session_key, .. } => match self.keys.get(&session_key) {
+                Some(at) => *at,
+                None => return self.respond(key, dialect.unknown_session(request)),
+            },
+        };
+        self.conns[key as usize].session = Some(at);
+        let Some(slot) = self.sessions.get_mut(at.slot as usize) else { return };
+        slot.exchanges.push(key);
+        let actions = slot.handle(Input::Exchange(ExchangeId(key), request));
+        self.perform(at, actions);
+        self.run_work();
+    }
+
+    /// Sends a connection to the shard whose session its request means.
+    fn hand_off(&mut self, key: u32, shard: u16, request: Parsed) {
+        let Some(conn) = self.conns.try_remove(key as usize) else { return };
+        sub(&self.metrics().connections, 1);
+        sub(&self.metrics().held_requests, 1);
+        let socket = match conn.io {
+            Io::Tcp(stream) => match stream.into_std() {
+                Ok(socket) => HandoffIo::Socket(socket),
+                Err(_) => return,
+            },
+            Io::Other(stream) => HandoffIo::Other(stream),
+        };
+        let handoff = Handoff { socket, peer: conn.peer, request, unread: conn.unread };
+        let _ = self.common.doors[usize::from(shard)].send(Visit::Handoff(Box::new(handoff)));
+        if let Some(waker) = conn.waker {
+            waker.wake();
+        }
+    }
+
+    /// Answers the request that a connection waits for.
+    pub(super) fn respond(&mut self, key: u32, response: Response) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let Mode::Waiting(waiting) = &mut conn.mode else { return };
+        if waiting.answered {
+            return;
+        }
+        waiting.answered = true;
+        let mut answer = BytesMut::with_capacity(256 + response.body.len());
+        write_response_head(&mut answer, &response, http1::Body::Length(response.body.len() as u64), waiting.keep_alive);
+        if !waiting.head_only {
+            answer.extend_from_slice(&response.body);
+        }
+        conn.push_direct(Frame::raw(answer.freeze()));
+        sub(&self.common.metrics[usize::from(self.id)].held_requests, 1);
+        self.flush_answer(key);
+    }
+
+    /// Answers with bytes that are a whole answer already.
+    pub(super) fn respond_with(&mut self, key: u32, answer: Frame) {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let Mode::Waiting(waiting) = &mut conn.mode else { return };
+        if waiting.answered {
+            return;
+        }
+        waiting.answered = true;
+        conn.session = None;
+        conn.push_direct(answer);
+        sub(&self.common.metrics[usize::from(self.id)].held_requests, 1);
+        self.flush_answer(key);
+    }
+
+    /// Writes an answer, and lets the connection's task go on with the next request.
+    fn flush_answer(&mut self, key: u32) {
+        self.flush(key);
+        self.wake(key);
+    }
+
+    /// When an answer has been written: the next request, or the end. True when there is something to read again.
+    pub(super) fn end_exchange(&mut self, key: u32) -> bool {
+        let draining = self.draining;
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        let Mode::Waiting(waiting) = &conn.mode else { return false };
+        if !waiting.answered {
+            return false;
+        }
+        conn.session = None;
+        if !waiting.keep_alive || draining {
+            self.begin_close(key);
+            return true;
+        }
+        conn.mode = Mode::Http(Reading::Idle { first: false });
+        self.schedule_conn_deadline(key);
+        true
+    }
+
+    /// Refuses a request that can't be trusted, and ends the connection.
+    pub(super) fn refuse(&mut self, key: u32, status: u16, code: &str, words: &str) {
+        add(&self.metrics().refused_requests_total, 1);
+        let Some(conn) = self.conns.get_mut(key as usize) else { return };
+        let response = error(status, code, words);
+        let mut answer = BytesMut::new();
+        write_response_head(&mut answer, &response, http1::Body::Length(response.body.len() as u64), false);
+        answer.extend_from_slice(&response.body);
+        conn.push_direct(Frame::raw(answer.freeze()));
+        self.begin_close(key);
+    }
+
+    /// Lets the request become a WebSocket.
+    pub(super) fn upgrade(&mut self, key: u32, protocol: Option<&str>, message_bytes_max: usize) -> bool {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        let Mode::Waiting(waiting) = &mut conn.mode else { return false };
+        let Some((key_answer, deflate)) = waiting.upgrade.take() else { return false };
+        let accept =
+            handshake::Accept { key: key_answer, protocols: protocol.into_iter().collect(), extensions: ws::deflate::Offers::default() };
+        let mut head = BytesMut::with_capacity(192);
+        handshake::respond(&accept, protocol, deflate, [("", ""); 0], &mut head);
+        conn.push_direct(Frame::raw(head.freeze()));
+        conn.mode = Mode::WebSocket(ws::Decoder::new(ws::Role::Server, message_bytes_max, deflate));
+        let metrics = &self.common.metrics[usize::from(self.id)];
+        sub(&metrics.held_requests, 1);
+        add(&metrics.websocket_connections, 1);
+        self.schedule_conn_deadline(key);
+        true
+    }
+
+    /// Answers with a head and keeps the body open.
+    pub(super) fn stream(&mut self, key: u32, head: &Response) -> bool {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        let Mode::Waiting(waiting) = &conn.mode else { return false };
+        let chunked = !waiting.http10;
+        let mut answer = BytesMut::with_capacity(512);
+        write_response_head(&mut answer, head, if chunked { http1::Body::Chunked } else { http1::Body::UntilClose }, true);
+        if chunked {
+            http1::chunk(&head.body, &mut answer);
+        } else {
+            answer.extend_from_slice(&head.body);
+        }
+        conn.push_direct(Frame::raw(answer.freeze()));
+        conn.mode = Mode::Stream { chunked };
+        let metrics = &self.common.metrics[usize::from(self.id)];
+        sub(&metrics.held_requests, 1);
+        add(&metrics.stream_connections, 1);
+        self.schedule_conn_deadline(key);
+        true
+    }
+
+    /// Answers a held request with everything that waits in the session's outbox.
+    pub(super) fn answer_hold(&mut self, slot_index: u32) {
+        let Some(slot) = self.sessions.get_mut(slot_index as usize) else { return };
+        if slot.outbox.is_empty() {
+            return;
+        }
+        let Some((key, drain)) = slot.hold.take().map(|hold| *hold) else { return };
+        let mut body = BytesMut::from(&drain.head.body[..]);
+        let mut first = true;
+        for frame in slot.outbox.drain() {
+            messages(&frame, |kind, payload| {
+                if !std::mem::take(&mut first) {
+                    body.extend_from_slice(drain.separator);
+                }
+                if kind == FrameKind::Binary {
+                    body.extend_from_slice(drain.binary_prefix.as_bytes());
+                    body.extend_from_slice(base64::engine::general_purpose::STANDARD.encode(payload).as_bytes());
+                } else {
+                    body.extend_from_slice(payload);
+                }
+            });
+        }
+        body.extend_from_slice(&drain.end);
+        slot.exchanges.retain(|exchange| *exchange != key);
+        let at = slot.at(slot_index as usize);
+        self.work.push_back(super::driver::Work::Answered(at, ExchangeId(key)));
+        self.respond(key, Response { body: body.freeze(), ..drain.head });
+    }
+}
+
+/// The messages of a frame: itself, or for a raw one the WebSocket frames that it is a row of.
+fn messages(frame: &Frame, mut each: impl FnMut(FrameKind, &[u8])) {
+    if frame.kind() != FrameKind::Raw {
+        return each(frame.kind(), &frame.payload());
+    }
+    let mut row = &frame.wire()[..];
+    while let Some((kind, payload, rest)) = split_server_frame(row) {
+        each(kind, payload);
+        row = rest;
+    }
+}
+
+/// Takes the first of our own unmasked, unfragmented WebSocket frames off a row of them.
+fn split_server_frame(row: &[u8]) -> Option<(FrameKind, &[u8], &[u8])> {
+    let (first, length) = (*row.first()?, *row.get(1)?);
+    let kind = if first & 0x0f == 1 { FrameKind::Text } else { FrameKind::Binary };
+    let (header, length): (usize, usize) = match length {
+        126 => (4, usize::from(u16::from_be_bytes(row.get(2..4)?.try_into().ok()?))),
+        127 => (10, usize::try_from(u64::from_be_bytes(row.get(2..10)?.try_into().ok()?)).ok()?),
+        short => (2, usize::from(short)),
+    };
+    let payload = row.get(header..header.checked_add(length)?)?;
+    Some((kind, payload, &row[header + length..]))
+}
+
+impl Body {
+    /// Takes what belongs to the body. True when it is complete.
+    fn take(&mut self, unread: &mut Vec<u8>) -> Result<bool, http1::ChunkedError> {
+        match &mut self.rest {
+            BodyRest::Length(left) => {
+                let count = (*left).min(unread.len());
+                self.bytes.extend(unread.drain(..count));
+                *left -= count;
+                Ok(*left == 0)
+            }
+            BodyRest::Chunked(decoder) => {
+                let mut used = 0;
+                let end = loop {
+                    let (consumed, piece) = decoder.step(&unread[used..])?;
+                    used += consumed;
+                    match piece {
+                        ChunkedPiece::Data(data) => self.bytes.extend_from_slice(data),
+                        ChunkedPiece::More => break false,
+                        ChunkedPiece::End => break true,
+                    }
+                };
+                unread.drain(..used);
+                Ok(end)
+            }
+        }
+    }
+}
+
+/// An error answer in the server's own dialect.
+pub(crate) fn error(status: u16, code: &str, words: &str) -> Response {
+    let mut body = String::from(r#"{"error":{"code":""#);
+    body.push_str(code);
+    body.push_str(r#"","message":""#);
+    for c in words.chars() {
+        match c {
+            '"' | '\\' => body.extend(['\\', c]),
+            c if c.is_control() => body.push(' '),
+            c => body.push(c),
+        }
+    }
+    body.push_str("\"}}");
+    Response::json(status, body)
+}
+
+fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Body, keep_alive: bool) {
+    let bare = matches!(response.status, 204 | 304) && response.body.is_empty();
+    let close = (!keep_alive && body != http1::Body::UntilClose).then_some(("connection", Cow::Borrowed("close")));
+    let headers = response.headers.iter().chain(close.iter()).map(|(name, value)| (name, value.as_bytes()));
+    http1::write_head(into, response.status, headers, if bare { http1::Body::None } else { body });
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if authority[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &authority[..colon],
+        _ => authority,
+    }
+}

@@ -1,0 +1,352 @@
+//! A shard: one thread that owns its connections, their sessions and its slice of every channel's subscribers.
+//!
+//! Everything that happens to a shard is a *turn*: a task of the shard's own runtime borrows the whole state, changes it, writes what the change
+//! left in outboxes, and gives it back before it waits again. So nothing in here is locked, and nothing is borrowed across an await.
+//!
+//! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
+//! - [`driver`]: runs sessions: inputs in, actions done, commands run.
+//! - [`fanout`]: publications to outboxes.
+//! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
+
+mod conn;
+mod driver;
+mod fanout;
+mod flush;
+mod http;
+mod io;
+mod read;
+mod timers;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use hashbrown::HashMap;
+use omnivox_core::channel::ChannelTable;
+use omnivox_core::command::CloseReason;
+use omnivox_core::engine::Announcement;
+use omnivox_core::outbox::OutboxLimits;
+use omnivox_core::wheel::Wheel;
+use omnivox_hub::{Hub, Inbox};
+use slab::Slab;
+use tokio::sync::{Notify, mpsc};
+
+use self::conn::{Conn, Mode, SlotRef};
+use self::driver::{Slot, Work};
+pub(crate) use self::http::error;
+pub(crate) use self::io::Io;
+use crate::config::{DrainPace, HostGate};
+use crate::metrics::{ShardMetrics, add, sub};
+use crate::router::Router;
+
+/// How long a connection that is being closed may take.
+const CLOSE_GRACE_MS: u64 = 5_000;
+/// How long the rest that a closed peer sends is read away, so that it reads our last words before a reset.
+const LINGER_MS: u64 = 1_000;
+/// Room for one read.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// News taken from the inbox in one turn.
+const NEWS_MAX: usize = 512;
+
+/// What all shards share.
+pub(crate) struct Common {
+    pub hub: Arc<Hub>,
+    pub router: Router,
+    pub metrics: Vec<Arc<ShardMetrics>>,
+    pub outbox_limits: OutboxLimits,
+    pub head_limits: omnivox_wire::http1::HeadLimits,
+    pub gate: Option<HostGate>,
+    pub deflate: bool,
+    pub drain: DrainPace,
+    /// Drawn at random when the node starts.
+    pub node: u32,
+    /// The other shards' doors.
+    pub doors: Vec<mpsc::UnboundedSender<Visit>>,
+    /// Connections on their way to each shard.
+    pub placed: Vec<std::sync::atomic::AtomicU64>,
+}
+
+/// Something that comes to a shard's door.
+pub(crate) enum Visit {
+    /// A fresh connection.
+    Socket(std::net::TcpStream, IpAddr),
+    /// A connection whose request belongs to a session of this shard, with what was read of it.
+    Handoff(Box<Handoff>),
+    /// Send everyone away.
+    Drain,
+    /// The end.
+    Stop,
+}
+
+/// A connection on its way from one shard to another.
+pub(crate) struct Handoff {
+    socket: HandoffIo,
+    peer: IpAddr,
+    request: http::Parsed,
+    unread: Vec<u8>,
+}
+
+enum HandoffIo {
+    Socket(std::net::TcpStream),
+    Other(Box<dyn io::Stream>),
+}
+
+/// Whether a connection goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It does.
+    Open,
+    /// It does when its socket has room.
+    Blocked,
+    /// It does not.
+    Gone,
+}
+
+/// The state of a shard.
+pub(crate) struct Shard {
+    id: u16,
+    common: Arc<Common>,
+    conns: Slab<Conn>,
+    sessions: Slab<Slot>,
+    table: ChannelTable,
+    /// Sessions that later requests join, by their keys.
+    keys: HashMap<Box<str>, SlotRef, foldhash::fast::RandomState>,
+    /// Slots whose outboxes were filled in this turn.
+    dirty: Vec<u32>,
+    /// Sessions that take too little.
+    slow: Vec<SlotRef>,
+    /// What is still to be done in this turn.
+    work: VecDeque<Work>,
+    wheel: Wheel<timers::Timer>,
+    timer_target_ms: u64,
+    timer_wake: Rc<Notify>,
+    scratch: Box<[u8]>,
+    encoding: BytesMut,
+    replays: fanout::ReplayCache,
+    swept_ms: u64,
+    generations: u32,
+    start: Instant,
+    draining: bool,
+    this: Weak<RefCell<Shard>>,
+}
+
+/// A shard as its tasks hold it.
+type Shared = Rc<RefCell<Shard>>;
+
+/// Runs a shard on the calling thread until it is told to stop.
+pub(crate) fn run(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async move {
+        let shard = Rc::new_cyclic(|this| RefCell::new(Shard::new(id, common, this.clone())));
+        tokio::task::spawn_local(take_news(shard.clone(), inbox));
+        tokio::task::spawn_local(timers::run(shard.clone()));
+        open_door(shard, visits).await;
+    });
+}
+
+/// Takes news from the engine and fans them out, as many as there are in one turn.
+async fn take_news(shard: Shared, mut inbox: Inbox) {
+    let mut news: Vec<Announcement> = Vec::new();
+    while inbox.receive(&mut news, NEWS_MAX).await {
+        {
+            let mut shard = shard.borrow_mut();
+            for announcement in news.drain(..) {
+                shard.take(announcement);
+            }
+            for key in inbox.take_overflowed() {
+                shard.reread(&key);
+            }
+            shard.settle();
+        }
+        // Let reads and timers have their turn even when news never end.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Lets connections in until the end.
+async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
+    while let Some(visit) = visits.recv().await {
+        match visit {
+            Visit::Socket(socket, peer) => match arrive(&shard, socket) {
+                Ok(stream) => admit(&shard, Io::Tcp(stream), peer),
+                Err(error) => tracing::warn!(%error, "a new connection could not be watched"),
+            },
+            Visit::Handoff(handoff) => adopt(&shard, *handoff),
+            Visit::Drain => {
+                tokio::task::spawn_local(drain(shard.clone()));
+            }
+            Visit::Stop => break,
+        }
+    }
+}
+
+fn arrive(shard: &Shared, socket: std::net::TcpStream) -> std::io::Result<tokio::net::TcpStream> {
+    let shard = shard.borrow();
+    shard.common.arrived_on(usize::from(shard.id));
+    tokio::net::TcpStream::from_std(socket)
+}
+
+fn admit(shard: &Shared, io: Io, peer: IpAddr) {
+    let key = shard.borrow_mut().insert_conn(io, peer);
+    tokio::task::spawn_local(attend(shard.clone(), key));
+}
+
+fn adopt(shard: &Shared, handoff: Handoff) {
+    let io = match handoff.socket {
+        HandoffIo::Socket(socket) => match tokio::net::TcpStream::from_std(socket) {
+            Ok(stream) => Io::Tcp(stream),
+            Err(_) => return,
+        },
+        HandoffIo::Other(stream) => Io::Other(stream),
+    };
+    let key = {
+        let mut shard = shard.borrow_mut();
+        let key = shard.insert_conn(io, handoff.peer);
+        shard.conns[key as usize].unread = handoff.unread;
+        shard.dispatch(key, handoff.request);
+        shard.settle();
+        key
+    };
+    tokio::task::spawn_local(attend(shard.clone(), key));
+}
+
+/// The task of one connection: it looks at the connection whenever its socket has something to tell.
+async fn attend(shard: Shared, key: u32) {
+    std::future::poll_fn(|cx| shard.borrow_mut().poll_conn(key, cx)).await;
+}
+
+/// Sends everyone away at the configured pace.
+async fn drain(shard: Shared) {
+    let pace = shard.borrow().common.drain;
+    shard.borrow_mut().draining = true;
+    let per_step = (pace.sessions_per_second / 50).max(1) as usize;
+    let deadline = tokio::time::Instant::now() + pace.deadline;
+    loop {
+        {
+            let mut shard = shard.borrow_mut();
+            let idle: Vec<u32> =
+                shard.conns.iter().filter(|(_, conn)| matches!(conn.mode, Mode::Http(_))).map(|(key, _)| key as u32).collect();
+            idle.into_iter().for_each(|key| shard.begin_close(key));
+            let some: Vec<SlotRef> =
+                shard.sessions.iter().filter(|(_, slot)| !slot.ending).take(per_step).map(|(at, slot)| slot.at(at)).collect();
+            some.into_iter().for_each(|at| shard.close_session(at, CloseReason::Drain));
+            shard.settle();
+            if shard.conns.is_empty() && shard.sessions.is_empty() {
+                break;
+            }
+        }
+        if tokio::time::Instant::now() > deadline {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let shard = shard.borrow();
+    let _ = shard.common.doors[usize::from(shard.id)].send(Visit::Stop);
+}
+
+impl Shard {
+    fn new(id: u16, common: Arc<Common>, this: Weak<RefCell<Self>>) -> Self {
+        Self {
+            id,
+            common,
+            conns: Slab::new(),
+            sessions: Slab::new(),
+            table: ChannelTable::default(),
+            keys: HashMap::default(),
+            dirty: Vec::new(),
+            slow: Vec::new(),
+            work: VecDeque::new(),
+            wheel: Wheel::new(timers::SLOTS),
+            timer_target_ms: u64::MAX,
+            timer_wake: Rc::new(Notify::new()),
+            scratch: vec![0; SCRATCH_BYTES].into(),
+            encoding: BytesMut::new(),
+            replays: fanout::ReplayCache::default(),
+            swept_ms: 0,
+            generations: 0,
+            start: Instant::now(),
+            draining: false,
+            this,
+        }
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        &self.common.metrics[usize::from(self.id)]
+    }
+
+    /// Milliseconds since the shard started.
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn next_generation(&mut self) -> u32 {
+        self.generations = self.generations.wrapping_add(1);
+        self.generations
+    }
+
+    fn insert_conn(&mut self, io: Io, peer: IpAddr) -> u32 {
+        let generation = self.next_generation();
+        let now_ms = self.now_ms();
+        let key = self.conns.insert(Conn::new(generation, io, peer, now_ms)) as u32;
+        add(&self.metrics().connections, 1);
+        self.schedule_conn_deadline(key);
+        if self.draining {
+            self.begin_close(key);
+        }
+        key
+    }
+
+    /// Ends a turn: does what is left to do and writes what waits.
+    fn settle(&mut self) {
+        loop {
+            self.run_work();
+            self.flush_dirty();
+            self.close_slow();
+            if self.work.is_empty() && self.dirty.is_empty() && self.slow.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Looks at a connection: writes, reads, ends. Ready when it is gone.
+    fn poll_conn(&mut self, key: u32, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        match self.conns.get_mut(key as usize) {
+            Some(conn) => {
+                if !conn.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    conn.waker = Some(cx.waker().clone());
+                }
+                conn.blocked = false;
+            }
+            None => return Poll::Ready(()),
+        }
+        let fate = self.progress(key, cx);
+        if fate == Fate::Gone {
+            self.remove_conn(key);
+        }
+        self.settle();
+        if fate == Fate::Gone { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Takes a connection away and tells its session.
+    fn remove_conn(&mut self, key: u32) {
+        let Some(conn) = self.conns.try_remove(key as usize) else { return };
+        let metrics = &self.common.metrics[usize::from(self.id)];
+        sub(&metrics.connections, 1);
+        match conn.mode {
+            Mode::WebSocket(_) => sub(&metrics.websocket_connections, 1),
+            Mode::Stream { .. } => sub(&metrics.stream_connections, 1),
+            Mode::Waiting(waiting) if !waiting.answered => sub(&metrics.held_requests, 1),
+            Mode::Waiting(_) | Mode::Http(_) | Mode::Closing { .. } => {}
+        }
+        if let Some(at) = conn.session {
+            self.detach(at, key);
+        }
+    }
+}

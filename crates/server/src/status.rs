@@ -1,0 +1,111 @@
+//! What an operator asks: is it alive, is it ready, what has it counted; and the page at `/`.
+//!
+//! `/health` is 200 while the process answers at all. `/ready` is 200 when the last probe through the log came back and the server is not
+//! draining; a load balancer stops sending clients to a node that is not ready.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use omnivox_core::event::Event;
+use omnivox_core::http::{Request, Response};
+use omnivox_core::session::{Dialect, OpenContext, Opening, Route};
+use omnivox_core::{EncodingKey, Frame};
+use omnivox_hub::{Inboxes, MemoryEngine};
+
+use crate::metrics::{self, ShardMetrics};
+use crate::server::Flag;
+use crate::shard::error;
+
+/// The state that the answers come from.
+pub struct Health {
+    shards: Vec<Arc<ShardMetrics>>,
+    inboxes: Arc<Inboxes>,
+    engine: Arc<MemoryEngine>,
+    probe_succeeded: Flag,
+    draining: Flag,
+}
+
+impl Health {
+    pub(crate) fn new(shards: Vec<Arc<ShardMetrics>>, inboxes: Arc<Inboxes>, engine: Arc<MemoryEngine>) -> Self {
+        Self { shards, inboxes, engine, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+    }
+
+    pub(crate) fn probed(&self, succeeded: bool) {
+        self.probe_succeeded.store(succeeded, Ordering::Relaxed);
+    }
+
+    pub(crate) fn draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn extra(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+        vec![
+            ("channels", "Channels that the engine keeps.", "gauge", self.engine.channel_count() as u64),
+            (
+                "shard_queue_overflows_total",
+                "Times that a shard's queue was full and a channel had to be read again.",
+                "counter",
+                self.inboxes.overflows(),
+            ),
+            ("ready", "Whether the server is ready.", "gauge", u64::from(self.trouble().is_none())),
+        ]
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("the server is draining");
+        }
+        (!self.probe_succeeded.load(Ordering::Relaxed)).then_some("the last probe through the log did not come back")
+    }
+}
+
+/// The dialect of operators.
+pub struct Status {
+    health: Arc<Health>,
+}
+
+impl Status {
+    pub(crate) fn new(health: Arc<Health>) -> Self {
+        Self { health }
+    }
+}
+
+const PAGE: &[u8] = include_bytes!("../assets/index.html");
+/// The page's script and style are its own; nothing else may run or load.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'";
+
+impl Dialect for Status {
+    fn name(&self) -> &'static str {
+        "status"
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        ["/", "/health", "/ready", "/metrics", "/assets/page.js", "/assets/page.css"].into_iter().map(Route::exact).collect()
+    }
+
+    fn open(&self, _context: &OpenContext, request: &Request<'_>) -> Opening {
+        if !matches!(request.method, "GET" | "HEAD") {
+            return Opening::Respond(error(405, "method_not_allowed", "only GET and HEAD are answered here").header("allow", "GET, HEAD"));
+        }
+        let response = match request.path {
+            "/health" => Response::json(200, r#"{"status":"ok"}"#),
+            "/ready" => match self.health.trouble() {
+                None => Response::json(200, r#"{"status":"ready"}"#),
+                Some(trouble) => error(503, "not_ready", trouble).header("retry-after", "2"),
+            },
+            "/metrics" => {
+                let text = metrics::render(&self.health.shards, &self.health.extra());
+                Response::with_body(200, "text/plain; version=0.0.4; charset=utf-8", text)
+            }
+            "/assets/page.js" => Response::with_body(200, "text/javascript; charset=utf-8", &include_bytes!("../assets/page.js")[..]),
+            "/assets/page.css" => Response::with_body(200, "text/css; charset=utf-8", &include_bytes!("../assets/page.css")[..]),
+            _ => Response::with_body(200, "text/html; charset=utf-8", PAGE).header("content-security-policy", PAGE_POLICY),
+        };
+        Opening::Respond(response.header("cache-control", "no-store").header("x-content-type-options", "nosniff"))
+    }
+
+    fn encode(&self, _key: &EncodingKey, _event: &Event, _scratch: &mut BytesMut) -> Option<Frame> {
+        None
+    }
+}
