@@ -1,0 +1,199 @@
+//! The door of one app: any credential in, a [`Principal`] or the reason against it out.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use omnivox_auth::{Authenticator, Memory, Settings};
+//! use omnivox_auth::key::{Algorithm, SigningKey};
+//! use omnivox_auth::mint::{TokenDraft, mint};
+//! use omnivox_auth::secret::Secret;
+//! use omnivox_core::{App, AppId, Credential, Namespaces};
+//!
+//! let app = Arc::new(App::new(AppId::parse("shop").unwrap(), Namespaces::new(vec![])));
+//! let secret = Secret::parse("an example secret that is long enough").unwrap();
+//! let settings = Settings::of_secret(app, "shop", &secret).unwrap();
+//! let door = Authenticator::new(settings, Arc::new(Memory::default()));
+//!
+//! let key = SigningKey::of_secret(&secret, Algorithm::HS256).unwrap();
+//! let token = mint(&key, &TokenDraft::new("shop").user("ana"), 1_000, 60_000).unwrap();
+//! let principal = door.verify(&Credential::Token(token.into()), 2_000).unwrap();
+//! assert_eq!(principal.user.unwrap().as_str(), "ana");
+//! ```
+//!
+//! Invariant: a principal's grants come from its credential alone, cut to what its signer may grant; nothing else adds to them here.
+
+use std::sync::Arc;
+
+use omnivox_core::{App, ChannelName, Credential, Grant, Permissions, Principal};
+
+use crate::api_key::{self, ApiKey, ApiKeys};
+use crate::error::AuthError;
+use crate::explain::Explanation;
+use crate::key::{Algorithm, KeyError, VerificationKey};
+use crate::mercure::{self, Scope};
+use crate::revocation::Revocations;
+use crate::secret::Secret;
+use crate::signature::{RequestSignature, SeenSignatures, SignedParts, WINDOW_MS};
+use crate::ticket::{TICKET_TTL_MS_MAX, Tickets};
+use crate::token::{self, Keys, TokenRules, Trust, VerifiedToken};
+
+/// The longest token that is read, unless set otherwise.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+
+/// How an app checks credentials. All of it can be replaced while clients are connected.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The app.
+    pub app: Arc<App>,
+    /// Whose tokens are accepted.
+    pub trusts: Vec<Trust>,
+    /// The back ends' keys.
+    pub api_keys: Vec<ApiKey>,
+    /// The longest token that is read.
+    pub token_bytes_max: usize,
+    /// How far the time of a signed request may be from now.
+    pub signature_window_ms: u64,
+}
+
+impl Settings {
+    /// An app that knows one secret: it signs tokens (HS256) and is the API key of the id `key`.
+    pub fn of_secret(app: Arc<App>, key: &str, secret: &Secret) -> Result<Self, KeyError> {
+        let trust = Trust {
+            keys: Keys::Pinned(vec![VerificationKey::of_secret(secret, &[Algorithm::HS256])?]),
+            rules: TokenRules::new(app.id.as_str()),
+            ceiling: Permissions::ALL,
+        };
+        let api_keys = vec![ApiKey::full(&app, key, secret.clone())];
+        Ok(Self { app, trusts: vec![trust], api_keys, token_bytes_max: TOKEN_BYTES_MAX, signature_window_ms: WINDOW_MS })
+    }
+
+    /// An app without secrets, for `dev`: everybody is anonymous.
+    pub fn open(app: Arc<App>) -> Self {
+        Self { app, trusts: Vec::new(), api_keys: Vec::new(), token_bytes_max: TOKEN_BYTES_MAX, signature_window_ms: WINDOW_MS }
+    }
+}
+
+/// What an app must remember although its settings change.
+#[derive(Debug)]
+pub struct Memory {
+    /// Tickets that wait to be used.
+    pub tickets: Tickets,
+    /// What was revoked.
+    pub revocations: Revocations,
+    /// The signed requests of the last minutes.
+    pub signatures: SeenSignatures,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            tickets: Tickets::new(TICKET_TTL_MS_MAX, 100_000),
+            revocations: Revocations::new(100_000),
+            signatures: SeenSignatures::new(100_000),
+        }
+    }
+}
+
+/// The door of one app.
+#[derive(Debug)]
+pub struct Authenticator {
+    app: Arc<App>,
+    trusts: Vec<Trust>,
+    api_keys: ApiKeys,
+    token_bytes_max: usize,
+    signature_window_ms: u64,
+    memory: Arc<Memory>,
+}
+
+impl Authenticator {
+    /// A door with these settings; to change them make a new one with the same memory.
+    pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
+        let Settings { app, trusts, api_keys, token_bytes_max, signature_window_ms } = settings;
+        Self { app, trusts, api_keys: ApiKeys::new(api_keys), token_bytes_max, signature_window_ms, memory }
+    }
+
+    /// The app.
+    pub const fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// What outlives the settings.
+    pub const fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Who comes with the credential.
+    pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Principal, AuthError> {
+        match credential {
+            Credential::Anonymous if self.app.open => Ok(Principal::anonymous(self.app.id.clone())),
+            Credential::Anonymous => Err(AuthError::Missing),
+            Credential::Token(token) => self.verify_token(token, now_ms).map(|(principal, _)| principal),
+            Credential::Ticket(ticket) => self.redeem(ticket, now_ms),
+            Credential::Key { id, secret } => {
+                let key = self.api_keys.verify(id, secret)?;
+                Ok(api_key::principal(&self.app, key))
+            }
+        }
+    }
+
+    /// Who comes with the token, and all that it says, for dialects with claims of their own.
+    pub fn verify_token(&self, token: &str, now_ms: u64) -> Result<(Principal, VerifiedToken), AuthError> {
+        let token = token::verify(&self.trusts, token, self.token_bytes_max, now_ms)?;
+        self.memory.revocations.check(token.user.as_ref(), token.token_id.as_ref(), token.issued_at_ms, now_ms)?;
+        let mercure = mercure::scope(&token.claims)?;
+        let principal = Principal {
+            app: self.app.id.clone(),
+            user: token.user.clone(),
+            grants: grants(&token, mercure.as_ref())?.into(),
+            authenticated: true,
+            expires_at_ms: token.expires_at_ms,
+            token_id: token.token_id.clone(),
+            info: token.claims.info()?.or_else(|| mercure.as_ref().and_then(payload_for_all)),
+        };
+        Ok((principal, token))
+    }
+
+    /// Who signed the request. `authorization` is the value of its header.
+    pub fn verify_signed(&self, authorization: &str, parts: &SignedParts<'_>, now_ms: u64) -> Result<Principal, AuthError> {
+        let signature = RequestSignature::parse(authorization)?;
+        let key = self.api_keys.of_id(&signature.key_id).ok_or(AuthError::RequestSignature)?;
+        signature.verify(&key.secret, parts, self.signature_window_ms, &self.memory.signatures, now_ms)?;
+        Ok(api_key::principal(&self.app, key))
+    }
+
+    /// A ticket for somebody who was verified. `entropy` must be fresh randomness.
+    pub fn issue_ticket(&self, principal: &Principal, entropy: [u8; 32], now_ms: u64) -> Result<Box<str>, AuthError> {
+        self.memory.tickets.issue(principal.clone(), entropy, now_ms)
+    }
+
+    fn redeem(&self, ticket: &str, now_ms: u64) -> Result<Principal, AuthError> {
+        let principal = self.memory.tickets.redeem(ticket, now_ms)?;
+        self.memory.revocations.check(principal.user.as_ref(), principal.token_id.as_ref(), None, now_ms)?;
+        Ok(principal)
+    }
+
+    /// What the credential's bearer may do with the channel, and why.
+    pub fn explain(&self, credential: &Credential, channel: &ChannelName, now_ms: u64) -> Result<Explanation, AuthError> {
+        Ok(Explanation::new(&self.app, self.verify(credential, now_ms)?, channel.clone()))
+    }
+}
+
+/// What a token grants in all the shapes that it speaks, cut to what its signer may grant.
+fn grants(token: &VerifiedToken, mercure: Option<&Scope>) -> Result<Vec<Grant>, AuthError> {
+    let mut grants = token.claims.channels()?;
+    grants.extend(mercure.map(Scope::grants).unwrap_or_default());
+    for grant in &mut grants {
+        grant.permissions = both(grant.permissions, token.ceiling);
+    }
+    grants.retain(|grant| !grant.permissions.is_empty());
+    Ok(grants)
+}
+
+fn both(one: Permissions, other: Permissions) -> Permissions {
+    let each = [Permissions::SUBSCRIBE, Permissions::PUBLISH, Permissions::PRESENCE, Permissions::HISTORY, Permissions::MANAGE];
+    let shared = each.into_iter().filter(|permission| one.contains(*permission) && other.contains(*permission));
+    shared.fold(Permissions::NONE, Permissions::with)
+}
+
+fn payload_for_all(scope: &Scope) -> Option<Arc<str>> {
+    scope.payloads.iter().find(|(selectors, _)| selectors.is_empty()).map(|(_, payload)| payload.clone())
+}

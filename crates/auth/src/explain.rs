@@ -1,0 +1,49 @@
+//! Why somebody may, or may not, do something with a channel: what `omnivox explain` prints and error bodies say.
+//!
+//! ```text
+//! user ana of app shop, channel private-x
+//!   subscribe  no   the credential's grant for `*` does not spell out the protected prefix of namespace `private`; …
+//! ```
+//!
+//! Invariant: the answers are those of [`decide`], which is what decides when it counts.
+
+use std::fmt;
+
+use omnivox_core::grants::{Decision, decide};
+use omnivox_core::{App, ChannelName, Permissions, Principal};
+
+/// Each thing that can be done with a channel, with the decision and its rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Who asks.
+    pub principal: Principal,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The decisions, one for each permission.
+    pub decisions: Vec<(Permissions, Decision)>,
+}
+
+impl Explanation {
+    /// Decides every permission for the channel.
+    pub fn new(app: &App, principal: Principal, channel: ChannelName) -> Self {
+        let each = [Permissions::SUBSCRIBE, Permissions::PUBLISH, Permissions::PRESENCE, Permissions::HISTORY, Permissions::MANAGE];
+        let decisions = each.into_iter().map(|wanted| (wanted, decide(app, &principal, &channel, wanted))).collect();
+        Self { principal, channel, decisions }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.principal.user {
+            Some(user) => write!(f, "user {user}")?,
+            None if self.principal.authenticated => f.write_str("somebody with a credential that names no user")?,
+            None => f.write_str("somebody without a credential")?,
+        }
+        writeln!(f, " of app {}, channel {}", self.principal.app, self.channel)?;
+        for (permission, decision) in &self.decisions {
+            let answer = if decision.allowed { "yes" } else { "no" };
+            writeln!(f, "  {:<10} {answer:<4} {}", permission.to_string(), decision.rule)?;
+        }
+        Ok(())
+    }
+}

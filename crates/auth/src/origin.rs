@@ -1,0 +1,248 @@
+//! Which web pages may come, and when a cookie counts.
+//!
+//! A browser sends cookies with requests that *any* page makes, so a cookie alone proves nothing about who asks. It counts only together
+//! with a sign of the page: `Origin`, else `Referer`, else `Sec-Fetch-Site: same-origin`.
+//!
+//! ```
+//! use omnivox_auth::origin::allowed;
+//! let settings = ["https://example.com".to_owned(), "https://*.example.com".to_owned()];
+//! assert!(allowed(&settings, "https://shop.example.com").is_ok());
+//! assert!(allowed(&settings, "https://example.com.evil.test").is_err());
+//! ```
+//!
+//! Invariant: the origin `null` is never allowed by a wildcard; pages without an origin of their own share it.
+
+use crate::error::{AuthError, quoted};
+
+/// Whether a page of `origin` may come, by the app's `allowed_origins`: exact origins, `https://*.example.com`, or `*`.
+pub fn allowed(settings: &[String], origin: &str) -> Result<(), AuthError> {
+    let refused = || AuthError::Origin(quoted(origin));
+    if origin == "null" {
+        return if settings.iter().any(|setting| setting == "null") { Ok(()) } else { Err(refused()) };
+    }
+    let page = Origin::parse(origin).ok_or_else(refused)?;
+    if settings.iter().any(|setting| page.matches(setting)) { Ok(()) } else { Err(refused()) }
+}
+
+/// What a request says of the page that made it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PageSigns<'a> {
+    /// `Origin`.
+    pub origin: Option<&'a str>,
+    /// `Referer`.
+    pub referer: Option<&'a str>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'a str>,
+    /// `Host`, as the front door believes it.
+    pub host: Option<&'a str>,
+}
+
+/// Whether the cookie of a request counts as a credential. `*` in the settings is not enough here: any page could then act for the user.
+pub fn cookie_counts(settings: &[String], signs: &PageSigns<'_>) -> Result<(), AuthError> {
+    let page = match (signs.origin, signs.referer) {
+        (Some(origin), _) => Origin::parse(origin).ok_or_else(|| AuthError::Origin(quoted(origin)))?,
+        (None, Some(referer)) => Origin::of_url(referer).ok_or(AuthError::CookieWithoutOrigin)?,
+        (None, None) if signs.fetch_site == Some("same-origin") => return Ok(()),
+        (None, None) => return Err(AuthError::CookieWithoutOrigin),
+    };
+    let own = signs.host.is_some_and(|host| page.is_at(host));
+    let listed = settings.iter().any(|setting| setting != "*" && page.matches(setting));
+    if own || listed { Ok(()) } else { Err(AuthError::Origin(quoted(page.text))) }
+}
+
+/// The value of a cookie. Two of the same name are refused: one of them may come from a page that a stranger controls.
+pub fn cookie<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, AuthError> {
+    let pairs = header.split(';').filter_map(|pair| pair.trim_ascii().split_once('='));
+    let mut values = pairs.filter(|(found, _)| found.trim_ascii_end() == name).map(|(_, value)| value.trim_ascii());
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(AuthError::CookieTwice),
+        (value, None) => Ok(value.map(|value| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))),
+    }
+}
+
+/// The rule of `omnivox dev`: only names of this machine, so that no web page reaches it through its developer's browser.
+pub fn loopback_only(host: Option<&str>, origin: Option<&str>) -> Result<(), AuthError> {
+    let host = host.unwrap_or_default();
+    if !is_loopback(host) {
+        return Err(AuthError::Host(quoted(host)));
+    }
+    match origin {
+        None => Ok(()),
+        Some(origin) => match Origin::parse(origin) {
+            Some(page) if is_loopback(page.authority) => Ok(()),
+            _ => Err(AuthError::Origin(quoted(origin))),
+        },
+    }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let (name, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => (format!("[{address}]"), rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("1"))),
+        None => match authority.split_once(':') {
+            Some((name, port)) => (name.to_owned(), Some(port)),
+            None => (authority.to_owned(), Some("1")),
+        },
+    };
+    let port_is_one = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    port_is_one && (name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]")
+}
+
+/// `scheme://authority`, nothing behind it.
+struct Origin<'a> {
+    text: &'a str,
+    scheme: &'a str,
+    authority: &'a str,
+}
+
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
+        let scheme_is_one = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        (scheme_is_one && !authority.is_empty() && authority.len() <= 300 && authority.bytes().all(plain)).then_some(Self {
+            text,
+            scheme,
+            authority,
+        })
+    }
+
+    /// The origin of a whole address. User information in it is refused, as the host is then easily mistaken.
+    fn of_url(url: &'a str) -> Option<Self> {
+        let start = url.find("://")? + 3;
+        let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
+        Self::parse(&url[..end])
+    }
+
+    fn matches(&self, setting: &str) -> bool {
+        if setting == "*" {
+            return true;
+        }
+        let Some((scheme, authority)) = setting.trim_end_matches('/').split_once("://") else { return false };
+        if !scheme.eq_ignore_ascii_case(self.scheme) {
+            return false;
+        }
+        let (page, authority) = (without_default_port(self.scheme, self.authority), without_default_port(scheme, authority));
+        match authority.strip_prefix("*.") {
+            None => page.eq_ignore_ascii_case(authority),
+            Some(parent) => page.len().checked_sub(parent.len() + 1).is_some_and(|at| {
+                at > 0 && page.as_bytes()[at] == b'.' && page.is_char_boundary(at + 1) && page[at + 1..].eq_ignore_ascii_case(parent)
+            }),
+        }
+    }
+
+    /// Whether the page comes from the very host that it asks.
+    fn is_at(&self, host: &str) -> bool {
+        matches!(self.scheme, "http" | "https")
+            && without_default_port(self.scheme, self.authority).eq_ignore_ascii_case(without_default_port(self.scheme, host))
+    }
+}
+
+fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    authority.strip_suffix(port).unwrap_or(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(settings: &str) -> Vec<String> {
+        settings.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn pages_come_from_listed_origins() {
+        let check =
+            |settings: &str, origin: &str, fine: bool| assert_eq!(allowed(&list(settings), origin).is_ok(), fine, "{settings} {origin}");
+        check("https://a.test", "https://a.test", true);
+        check("https://a.test/", "https://A.test:443", true);
+        check("https://a.test:8443", "https://a.test:8443", true);
+        check("https://a.test", "https://a.test:8443", false);
+        check("https://a.test", "http://a.test", false);
+        check("https://a.test", "https://a.test.evil.test", false);
+        check("https://a.test", "https://evil.test/https://a.test", false);
+        check("https://a.test", "https://a.test@evil.test", false);
+        check("https://*.a.test", "https://b.a.test", true);
+        check("https://*.a.test", "https://c.b.a.test", true);
+        check("https://*.a.test", "https://a.test", false);
+        check("https://*.a.test", "https://ba.test", false);
+        check("https://*.a.test", "https://.a.test", false);
+        check("https://*.a.test", "https://evil.test:a.test", false);
+        check("*", "https://any.test", true);
+        check("*", "null", false);
+        check("* null", "null", true);
+        check("*", "", false);
+        check("*", "https://é.test", false);
+        check("*", "https://", false);
+        check("", "https://a.test", false);
+        check("chrome-extension://abc", "chrome-extension://abc", true);
+        check("capacitor://localhost", "capacitor://localhost", true);
+    }
+
+    #[test]
+    fn a_cookie_counts_only_with_a_sign_of_its_page() {
+        let check = |settings: &str, origin: &str, referer: &str, site: &str, fine: bool| {
+            let sign = |text| Some(text).filter(|text: &&str| !text.is_empty());
+            let signs = PageSigns { origin: sign(origin), referer: sign(referer), fetch_site: sign(site), host: Some("hub.test") };
+            assert_eq!(cookie_counts(&list(settings), &signs).is_ok(), fine, "{settings} {signs:?}");
+        };
+        check("https://a.test", "https://a.test", "", "cross-site", true);
+        check("", "https://hub.test", "", "", true);
+        check("", "https://hub.test:443", "", "", true);
+        check("", "https://hub.test:444", "", "", false);
+        check("*", "https://evil.test", "", "", false);
+        check("*", "null", "", "same-origin", false);
+        check("", "https://evil.test", "https://hub.test/", "same-origin", false);
+        check("", "", "https://hub.test/page?x", "", true);
+        check("", "", "https://evil.test/https://hub.test/", "", false);
+        check("", "", "https://hub.test@evil.test/", "", false);
+        check("", "", "https://hub.test", "", true);
+        check("", "", "about:blank", "", false);
+        check("", "", "", "same-origin", true);
+        check("", "", "", "same-site", false);
+        check("", "", "", "none", false);
+        check("*", "", "", "", false);
+    }
+
+    #[test]
+    fn one_cookie_of_a_name() {
+        let check = |header: &str, expected: Result<Option<&str>, AuthError>| assert_eq!(cookie(header, "sid"), expected, "{header}");
+        check("sid=abc", Ok(Some("abc")));
+        check("a=1; sid=a=b; c", Ok(Some("a=b")));
+        check("sid=\"abc\"", Ok(Some("abc")));
+        check("xsid=1; SID=2", Ok(None));
+        check("", Ok(None));
+        check("sid=1; sid=2", Err(AuthError::CookieTwice));
+        check("sid=1;sid =1", Err(AuthError::CookieTwice));
+    }
+
+    #[test]
+    fn the_development_server_is_for_this_machine() {
+        let check = |host: &str, origin: Option<&str>, fine: bool| {
+            assert_eq!(loopback_only(Some(host), origin).is_ok(), fine, "{host} {origin:?}");
+        };
+        check("localhost:8000", None, true);
+        check("LOCALHOST", Some("http://localhost:3000"), true);
+        check("127.0.0.1:8000", Some("http://[::1]:8000"), true);
+        check("[::1]", Some("https://127.0.0.1"), true);
+        for host in [
+            "",
+            "evil.test",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "127.0.0.2",
+            "[::1]x",
+            "[::1]:",
+            "localhost:",
+            "localhost:8000x",
+            "::1",
+            "[::2]",
+        ] {
+            check(host, None, false);
+        }
+        for origin in ["null", "", "http://evil.test", "http://localhost.evil.test", "http://localhost@evil.test", "localhost"] {
+            check("localhost", Some(origin), false);
+        }
+        assert!(loopback_only(None, None).is_err());
+    }
+}
