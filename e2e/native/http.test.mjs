@@ -172,7 +172,7 @@ test('every refusal is a status with a stable code in JSON', async (t) => {
     ['GET', '/sse?channel=', undefined, {}, 400],
     ['GET', '/sse?channel=%00', undefined, {}, 400],
     ['GET', '/sse?channel=%ff', undefined, {}, 400],
-    ['GET', `/sse?${manyChannels(1100)}`, undefined, {}, [400, 413, 422]],
+    ['GET', `/sse?${manyChannels(1100)}`, undefined, {}, [400, 413, 414, 429]],
     ['GET', '/poll?channel=a&timeout=soon', undefined, {}, 400],
     ['GET', '/poll?channel=a&last=%20', undefined, {}, 400],
     ['GET', `/poll?channel=a&timeout=0&last=${'9'.repeat(300)}`, undefined, {}, 400],

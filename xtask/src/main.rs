@@ -1,9 +1,10 @@
-//! Project tasks: `cargo xtask setup | test | lint | tidy`.
+//! Project tasks: `cargo xtask setup | test | lint | tidy | counts`.
 //!
 //! The same commands serve people and `.ci/run`. Each one prints what it does, how long it took, and ends with an exit code
 //! that a script can use. Invariant: nothing here needs more than the standard library and a JSON parser, so that the
 //! tasks build in seconds on a machine that has only Rust.
 
+mod counts;
 mod end_to_end;
 mod lint;
 mod parts;
@@ -23,10 +24,11 @@ usage: cargo xtask TASK
 
   setup [--without PART]...               install what the tests need and this machine lacks
   test  [--without PART]... [--only STAGE]...   set up, then run every test; STAGE is unit, doc, tidy,
-                                          e2e, or one end-to-end file such as native/websocket
+                                          counts, e2e, or one end-to-end file such as native/websocket
         [--long]                          with the suites that take more than a minute
   lint                                    format check, clippy and rustdoc with warnings as errors
   tidy                                    import table, file headers, links, generated files
+  counts [--accept]                       instructions of the hot paths, by callgrind; --accept makes them the baseline
 
 PART is what `setup` lists: node, chromium, redis, nats, coturn, nginx, haproxy, valgrind, curl, python, autobahn";
 
@@ -52,6 +54,11 @@ fn run(task: &str, arguments: &[String]) -> Outcome<()> {
         "test" => test::run(&root, &Choices::parse(arguments)?),
         "lint" => lint::run(&root),
         "tidy" => tidy::run(&root),
+        "counts" => match arguments {
+            [] => counts::run(&root, false),
+            [option] if option == "--accept" => counts::run(&root, true),
+            _ => Err(USAGE.to_owned()),
+        },
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -1,17 +1,18 @@
 //! `cargo xtask test`: sets up what is missing, then runs every stage with a time budget and ends with the counts.
 //!
 //! ```text
-//! [1/4] unit    cargo's own tests of all crates
-//! [2/4] doc     the examples in the documentation
-//! [3/4] tidy    the rules of the project
-//! [4/4] e2e     the built server against real clients, browsers, proxies and suites
+//! [1/5] unit    cargo's own tests of all crates
+//! [2/5] doc     the examples in the documentation
+//! [3/5] tidy    the rules of the project
+//! [4/5] counts  instructions of the hot paths
+//! [5/5] e2e     the built server against real clients, browsers, proxies and suites
 //! ```
 //!
 //! Invariant: the last line is `N passed, N failed` and nothing else, and a stage that could not run counts as failed.
 
 use crate::parts::PARTS;
 use crate::process::{self, Ended};
-use crate::{Choices, Outcome, end_to_end, setup, tidy};
+use crate::{Choices, Outcome, counts, end_to_end, setup, tidy};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -39,6 +40,7 @@ const STAGES: &[Stage] = &[
     ("unit", "cargo's own tests of all crates", unit),
     ("doc", "the examples in the documentation", doc),
     ("tidy", "the rules of the project", rules),
+    ("counts", "instructions of the hot paths", counts::stage),
     ("e2e", "the built server against real clients", end_to_end::run),
 ];
 
@@ -51,7 +53,7 @@ pub(crate) fn run(root: &Path, choices: &Choices) -> Outcome<()> {
     let stages: Vec<&Stage> = STAGES.iter().filter(|(name, ..)| wanted(name)).collect();
     let mut tallies = Vec::new();
     for (number, (name, what, stage)) in stages.iter().enumerate() {
-        println!("[{}/{}] {name:<5} {what} …", number + 1, stages.len());
+        println!("[{}/{}] {name:<6} {what} …", number + 1, stages.len());
         let started = Instant::now();
         let came_to = stage(root, choices).unwrap_or_else(|error| {
             println!("{error}");

@@ -1,6 +1,6 @@
 //! The shard's hot paths as a program whose instructions `cargo xtask counts` counts.
 //!
-//! `hot_paths` lists them; `hot_paths NAME ROUNDS` runs one. What a round costs is the difference between two runs of different
+//! `core_hot_paths` lists them; `core_hot_paths NAME ROUNDS` runs one. What a round costs is the difference between two runs of different
 //! length, so that start-up cancels out.
 #![expect(clippy::disallowed_methods, reason = "a program reads its arguments")]
 
@@ -12,7 +12,9 @@ use omnivox_core::outbox::{Outbox, OutboxLimits};
 use omnivox_core::wheel::Wheel;
 use omnivox_core::{ChannelName, Frame, FrameKind, Mark};
 
-const PATHS: &[(&str, fn(u32))] =
+type HotPath = (&'static str, fn(u32));
+
+const PATHS: &[HotPath] =
     &[("outbox-push-and-flush", outbox), ("wheel-schedule-and-fire", wheel), ("channel-name-parse", channel_name), ("mark-parse", mark)];
 
 fn main() {
