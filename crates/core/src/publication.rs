@@ -26,6 +26,8 @@ pub struct Draft {
     pub audience: Audience,
     /// The session that publishes, when it is one.
     pub publisher: Option<SessionId>,
+    /// Channels that the publisher may not publish to are passed over, instead of refusing the whole; it is refused when none is left.
+    pub skip_forbidden: bool,
     /// How the native dialect shows it.
     pub form: Form,
     /// Further facts that one dialect keeps for its own clients (`private`, `retry`, a client id), as sorted pairs.
@@ -42,6 +44,7 @@ impl Draft {
             id: None,
             audience: Audience::default(),
             publisher: None,
+            skip_forbidden: false,
             form: Form::Enveloped,
             tags: Tags::default(),
         }

@@ -179,7 +179,13 @@ impl Door<'_> {
         }
         let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
             .into_iter()
-            .map(|draft| {
+            .map(|mut draft| {
+                if draft.skip_forbidden && draft.channels.len() > 1 {
+                    let allowed = |channel: &ChannelName| decide(self.app, self.principal, channel, Permissions::PUBLISH).allowed;
+                    if draft.channels.iter().any(allowed) {
+                        draft.channels.retain(|channel| allowed(channel));
+                    }
+                }
                 self.check_draft(&draft)?;
                 let retention = self.app.namespaces.of(&draft.channels[0]).history;
                 Ok(self.hub.log.publish(&self.app.id, *draft, retention))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_core::{App, Dialect, Limits};
+use omnivox_hub::memory::Clock;
 
 /// Everything that a server needs to start.
 pub struct ServerConfig {
@@ -24,6 +25,8 @@ pub struct ServerConfig {
     pub deflate: bool,
     /// How clients are sent away at the end.
     pub drain: DrainPace,
+    /// Milliseconds since the Unix epoch, for the stamps of publications; the system's clock unless a test turns its own.
+    pub clock: Clock,
     /// How long sent bytes may stay unacknowledged before the kernel gives the connection up (`TCP_USER_TIMEOUT`).
     pub tcp_user_timeout: Duration,
 }
@@ -40,6 +43,9 @@ impl ServerConfig {
             gate: None,
             deflate: false,
             drain: DrainPace::default(),
+            clock: Arc::new(|| {
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+            }),
             tcp_user_timeout: Duration::from_secs(45),
         }
     }

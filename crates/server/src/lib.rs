@@ -23,4 +23,7 @@ mod shard;
 pub mod status;
 
 pub use config::ServerConfig;
+#[doc(hidden)]
+pub use server::Simulated;
 pub use server::{Handle, Server, StartError};
+pub use shard::Stream;

@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use omnivox_core::engine::ShardSet;
-use omnivox_hub::{AppEntry, Hub, Inboxes, MemoryEngine};
+use omnivox_hub::{AppEntry, Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::ServerConfig;
 use crate::metrics::ShardMetrics;
 use crate::router::{Clash, Router};
-use crate::shard::{self, Common, Visit};
+use crate::shard::{self, Common, Stream, Visit};
 use crate::status::{Health, Status};
 use crate::{listener, metrics};
 
@@ -62,6 +62,54 @@ pub struct Handle {
 impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
     pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
+        let listeners = config
+            .listen
+            .iter()
+            .map(|address| listener::bind(*address).map_err(|error| StartError::Listen { address: *address, error }))
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses =
+            listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+        let user_timeout = config.tcp_user_timeout;
+        let Parts { common, engine, health, shards } = Parts::build(config)?;
+        let threads = shards
+            .into_iter()
+            .map(|(id, inbox, visits)| {
+                let common = common.clone();
+                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard::run(id, common, inbox, visits))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::System)?;
+        let (stop_listening, stop) = watch::channel(false);
+        let (door_common, door_health) = (common.clone(), health.clone());
+        let door = std::thread::Builder::new()
+            .name("door".to_owned())
+            .spawn(move || door(listeners, &door_common, user_timeout, &stop, engine, door_health))
+            .map_err(StartError::System)?;
+        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door) })
+    }
+
+    /// Runs the shards as tasks of the calling `LocalSet`, without listening: for tests that turn the clock themselves.
+    #[doc(hidden)]
+    pub fn simulate(config: ServerConfig) -> Result<Simulated, StartError> {
+        let Parts { common, engine, health, shards } = Parts::build(config)?;
+        health.probed(true);
+        for (id, inbox, visits) in shards {
+            tokio::task::spawn_local(shard::serve(id, common.clone(), inbox, visits));
+        }
+        Ok(Simulated { common, engine })
+    }
+}
+
+/// What a server consists of before it runs.
+struct Parts {
+    common: Arc<Common>,
+    engine: Arc<MemoryEngine>,
+    health: Arc<Health>,
+    shards: Vec<(u16, Inbox, mpsc::UnboundedReceiver<Visit>)>,
+}
+
+impl Parts {
+    fn build(config: ServerConfig) -> Result<Self, StartError> {
         let shards =
             config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u16)).min(ShardSet::MAX);
         if shards == 0 {
@@ -70,35 +118,27 @@ impl Server {
         if config.apps.is_empty() {
             return Err(StartError::Setting("a server needs at least one [[app]]"));
         }
-        let listeners = config
-            .listen
-            .iter()
-            .map(|address| listener::bind(*address).map_err(|error| StartError::Listen { address: *address, error }))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses =
-            listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
-
         let limits = Arc::new(config.limits);
         let (inboxes, inbox_ends) = Inboxes::new(shards, limits.shard_queue_max);
         let random = randomness().map_err(StartError::System)?;
-        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), Arc::new(unix_ms), random[0]));
+        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock, random[0]));
         let apps = config.apps.into_iter().map(|app| AppEntry { app }).collect();
         let hub = Arc::new(Hub::new(apps, engine.clone(), engine.clone(), limits.clone()));
-
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone()));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone())));
         let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+        let head_limits = HeadLimits {
+            head_bytes_max: limits.head_bytes_max,
+            target_bytes_max: limits.head_bytes_max / 2,
+            headers_max: limits.headers_max,
+        };
         let common = Arc::new(Common {
             hub,
             router: Router::new(dialects)?,
             outbox_limits: limits.outbox(),
-            head_limits: HeadLimits {
-                head_bytes_max: limits.head_bytes_max,
-                target_bytes_max: limits.head_bytes_max / 2,
-                headers_max: limits.headers_max,
-            },
+            head_limits,
             gate: config.gate,
             deflate: config.deflate,
             drain: config.drain,
@@ -107,25 +147,37 @@ impl Server {
             placed: metrics.iter().map(|_| AtomicU64::new(0)).collect(),
             metrics,
         });
+        let shards = visits.into_iter().zip(inbox_ends).enumerate().map(|(id, (visits, inbox))| (id as u16, inbox, visits)).collect();
+        Ok(Self { common, engine, health, shards })
+    }
+}
 
-        let threads = visits
-            .into_iter()
-            .zip(inbox_ends)
-            .enumerate()
-            .map(|(id, (visits, inbox))| {
-                let common = common.clone();
-                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard::run(id as u16, common, inbox, visits))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(StartError::System)?;
+/// A server whose shards are tasks of a test.
+#[doc(hidden)]
+pub struct Simulated {
+    common: Arc<Common>,
+    engine: Arc<MemoryEngine>,
+}
 
-        let (stop_listening, stop) = watch::channel(false);
-        let (door_common, door_health) = (common.clone(), health.clone());
-        let door = std::thread::Builder::new()
-            .name("door".to_owned())
-            .spawn(move || door(listeners, &door_common, config.tcp_user_timeout, &stop, engine, door_health))
-            .map_err(StartError::System)?;
-        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door) })
+impl Simulated {
+    /// Gives a stream of bytes to a shard, as if somebody had connected.
+    pub fn connect(&self, shard: u16, stream: impl Stream + 'static) {
+        let _ = self.common.doors[usize::from(shard)].send(Visit::Stream(Box::new(stream), std::net::IpAddr::from([127, 0, 0, 1])));
+    }
+
+    /// Forgets what is old, as the server does every few seconds.
+    pub fn sweep(&self) {
+        self.engine.sweep();
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.common.hub
+    }
+
+    /// Sends everyone away.
+    pub fn drain(&self) {
+        self.common.doors.iter().for_each(|door| drop(door.send(Visit::Drain)));
     }
 }
 
@@ -174,6 +226,12 @@ impl Handle {
         &self.common.hub
     }
 
+    /// Serves a stream of bytes that somebody else accepted: a Unix socket, an embedder's upgrade.
+    pub fn serve(&self, stream: impl Stream + 'static, peer: std::net::IpAddr) {
+        let shard = (0..self.common.metrics.len()).min_by_key(|shard| self.common.metrics[*shard].connections.load(Ordering::Relaxed));
+        let _ = self.common.doors[shard.unwrap_or(0)].send(Visit::Stream(Box::new(stream), peer));
+    }
+
     /// All metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
         metrics::render(&self.common.metrics, &self.health.extra())
@@ -207,10 +265,6 @@ impl Handle {
 
 /// What `/health`, `/ready` and `/metrics` tell.
 pub(crate) type Flag = AtomicBool;
-
-fn unix_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
 
 fn randomness() -> io::Result<[u64; 2]> {
     let mut bytes = [0; 16];

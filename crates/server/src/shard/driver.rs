@@ -36,7 +36,7 @@ pub(super) struct Slot {
     carriers: SmallVec<[u32; 1]>,
     /// The carrier that drains the outbox.
     pub promoted: Option<u32>,
-    /// Whether a carrier has ever been promoted by itself: the one that the first exchange became.
+    /// The exchange that opened it: if that becomes a carrier it is promoted by itself. `ANSWERED` once it has been answered otherwise.
     opened_by: Option<u32>,
     /// Connections whose requests it has not answered.
     pub exchanges: SmallVec<[u32; 1]>,
@@ -54,6 +54,9 @@ pub(super) struct Slot {
     pub dirty: bool,
     pub ending: bool,
 }
+
+/// No connection has this number.
+const ANSWERED: u32 = u32::MAX;
 
 /// Commands that wait for the one that is running.
 #[derive(Default)]
@@ -124,7 +127,7 @@ impl Slot {
             self.opened_by = Some(exchange.0);
         }
         if let Some(session) = &mut self.session {
-            session.handle(Instant::now(), input, &mut actions);
+            session.handle(super::now(), input, &mut actions);
         }
         actions
     }
@@ -183,6 +186,7 @@ impl Shard {
                 Action::Push(frame) => self.push(at, frame),
                 Action::Respond(exchange, response) => {
                     if self.take_exchange(at, exchange) {
+                        self.slot(at).into_iter().for_each(|slot| slot.opened_by = Some(ANSWERED));
                         self.respond(exchange.0, response);
                     }
                 }
@@ -199,6 +203,7 @@ impl Shard {
                 }
                 Action::Hold(exchange, drain) => {
                     let Some(slot) = self.slot(at).filter(|slot| slot.exchanges.contains(&exchange.0)) else { continue };
+                    slot.opened_by = Some(ANSWERED);
                     slot.hold = Some(Box::new((exchange.0, *drain)));
                     self.mark_dirty(at);
                 }

@@ -75,7 +75,7 @@ impl Shard {
                 }
                 Poll::Pending => {
                     conn.blocked = true;
-                    let late = outbox.check_soft(std::time::Instant::now(), &common.outbox_limits).is_err();
+                    let late = outbox.check_soft(super::now(), &common.outbox_limits).is_err();
                     let slot = conn.session;
                     if late && let Some(at) = slot {
                         self.slow.push(at);

@@ -193,7 +193,7 @@ impl Shard {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
         }
         let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let context = OpenContext { now: std::time::Instant::now(), unix_ms, entropy, shard: self.id, dialect: index };
+        let context = OpenContext { now: super::now(), unix_ms, entropy, shard: self.id, dialect: index };
         let at = match dialect.open(&context, request) {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {

@@ -40,6 +40,7 @@ use self::conn::{Conn, Mode, SlotRef};
 use self::driver::{Slot, Work};
 pub(crate) use self::http::error;
 pub(crate) use self::io::Io;
+pub use self::io::Stream;
 use crate::config::{DrainPace, HostGate};
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::router::Router;
@@ -75,6 +76,8 @@ pub(crate) struct Common {
 pub(crate) enum Visit {
     /// A fresh connection.
     Socket(std::net::TcpStream, IpAddr),
+    /// Another stream of bytes: an embedder's, a test's.
+    Stream(Box<dyn Stream>, IpAddr),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
     /// Send everyone away.
@@ -93,7 +96,7 @@ pub(crate) struct Handoff {
 
 enum HandoffIo {
     Socket(std::net::TcpStream),
-    Other(Box<dyn io::Stream>),
+    Other(Box<dyn Stream>),
 }
 
 /// Whether a connection goes on.
@@ -138,17 +141,27 @@ pub(crate) struct Shard {
 /// A shard as its tasks hold it.
 type Shared = Rc<RefCell<Shard>>;
 
+/// The time, as the runtime counts it: a test's runtime may run ahead of the world.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Runs a shard on the calling thread until it is told to stop.
 pub(crate) fn run(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async move {
-        let shard = Rc::new_cyclic(|this| RefCell::new(Shard::new(id, common, this.clone())));
-        tokio::task::spawn_local(take_news(shard.clone(), inbox));
-        tokio::task::spawn_local(timers::run(shard.clone()));
-        open_door(shard, visits).await;
-    });
+    local.block_on(&runtime, serve(id, common, inbox, visits));
+}
+
+/// Runs a shard on the calling task's `LocalSet` until it is told to stop.
+pub(crate) async fn serve(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
+    let shard = Rc::new_cyclic(|this| RefCell::new(Shard::new(id, common, this.clone())));
+    let news = tokio::task::spawn_local(take_news(shard.clone(), inbox));
+    let wheel = tokio::task::spawn_local(timers::run(shard.clone()));
+    open_door(shard, visits).await;
+    news.abort();
+    wheel.abort();
 }
 
 /// Takes news from the engine and fans them out, as many as there are in one turn.
@@ -178,6 +191,7 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
                 Ok(stream) => admit(&shard, Io::Tcp(stream), peer),
                 Err(error) => tracing::warn!(%error, "a new connection could not be watched"),
             },
+            Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
             Visit::Drain => {
                 tokio::task::spawn_local(drain(shard.clone()));
@@ -271,7 +285,7 @@ impl Shard {
             replays: fanout::ReplayCache::default(),
             swept_ms: 0,
             generations: 0,
-            start: Instant::now(),
+            start: now(),
             draining: false,
             this,
         }
@@ -283,7 +297,7 @@ impl Shard {
 
     /// Milliseconds since the shard started.
     fn now_ms(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        now().saturating_duration_since(self.start).as_millis() as u64
     }
 
     fn next_generation(&mut self) -> u32 {

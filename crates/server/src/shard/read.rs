@@ -30,7 +30,7 @@ impl Shard {
             if let Mode::Closing { deadline_ms, shut } = &mut conn.mode {
                 if !conn.blocked && !*shut {
                     *shut = true;
-                    let linger = self.start.elapsed().as_millis() as u64 + LINGER_MS;
+                    let linger = super::now().saturating_duration_since(self.start).as_millis() as u64 + LINGER_MS;
                     *deadline_ms = (*deadline_ms).min(linger);
                     if let Poll::Ready(Err(_)) = conn.io.poll_shutdown(cx) {
                         return Fate::Gone;
@@ -38,7 +38,7 @@ impl Shard {
                     self.schedule_conn_deadline(key);
                     continue;
                 }
-                if *deadline_ms <= self.start.elapsed().as_millis() as u64 {
+                if *deadline_ms <= super::now().saturating_duration_since(self.start).as_millis() as u64 {
                     return Fate::Gone;
                 }
             }

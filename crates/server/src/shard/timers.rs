@@ -3,7 +3,7 @@
 //! An entry only says "look at this one by then"; what is due is decided from the state at that moment. So activity costs no rescheduling, and
 //! an entry that is out of date does no harm.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use omnivox_core::Frame;
@@ -70,7 +70,7 @@ impl Shard {
                 Timer::Session(at) => {
                     if let Some(slot) = self.slot(at) {
                         slot.timer_ms = 0;
-                        if slot.next_timeout().is_some_and(|timeout| timeout <= Instant::now()) {
+                        if slot.next_timeout().is_some_and(|timeout| timeout <= super::now()) {
                             self.work.push_back(Work::Timeout(at));
                         } else {
                             self.schedule_session(at);
@@ -202,7 +202,7 @@ impl Shard {
     fn check_slow(&mut self, key: u32) {
         let limits = self.common.outbox_limits;
         let Some(at) = self.conns.get(key as usize).filter(|conn| conn.blocked).and_then(|conn| conn.session) else { return };
-        let late = self.slot(at).is_some_and(|slot| slot.outbox.check_soft(Instant::now(), &limits).is_err());
+        let late = self.slot(at).is_some_and(|slot| slot.outbox.check_soft(super::now(), &limits).is_err());
         if late {
             self.slow.push(at);
         } else {
