@@ -45,7 +45,7 @@ fn check_clean(arguments: &str, server: &str, deliveries_of_each: Option<u64>) {
 fn fifty_subscribers_get_everything_once_and_in_order() {
     // 50 messages to 50 subscribers in each of two rounds.
     for transport in ["ws", "sse", "poll"] {
-        let arguments = format!("fanout -n 50 --rate 100 --seconds 0.5 --rounds 2 --transport {transport}");
+        let arguments = format!("fanout -n 50 --rate 250 --seconds 0.2 --rounds 2 --transport {transport}");
         check_clean(&arguments, FLOOR_A, Some(5_000));
     }
 }
