@@ -88,7 +88,7 @@ impl Decoder {
         Ok(Step { consumed, message })
     }
 
-    /// How many bytes of incomplete messages are stored.
+    /// How many bytes are allocated for what is incomplete; zero between messages.
     pub fn buffered(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.buffered())
     }

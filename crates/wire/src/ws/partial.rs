@@ -128,9 +128,9 @@ impl Partial {
         self.header_len == 0 && self.frame.is_none() && self.assembly.is_none()
     }
 
+    /// The box itself and what it owns.
     pub(super) fn buffered(&self) -> usize {
-        let assembly = self.assembly.as_ref().map_or(0, Assembly::capacity);
-        assembly + usize::from(self.header_len) + usize::from(self.control_len)
+        size_of::<Self>() + self.assembly.as_ref().map_or(0, Assembly::capacity)
     }
 }
 
