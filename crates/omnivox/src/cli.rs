@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::client::connection::{Access, Token};
+use crate::client::subscription::Transport;
+use crate::client::target::Target;
 use crate::config::flags::SettingFlags;
 use crate::exit;
 
@@ -19,6 +22,12 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Publish one message: `omnivox publish general '{"text":"hi"}'`
+    ///
+    /// Prints the server's answer, which has the message's id.
+    Publish(Publish),
+    /// Print the messages of channels as they come, one line each; after a loss of the connection go on where it was
+    Subscribe(Subscribe),
     /// Check the settings without starting anything, and list those that differ from the defaults
     Check(Settings),
     /// Print a completion script: `omnivox completions bash > /etc/bash_completion.d/omnivox`
@@ -28,6 +37,66 @@ pub(crate) enum Command {
     },
     /// Print documents about the configuration, made from its one definition
     Config(Documents),
+}
+
+/// Which server a client command talks to.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The server's URL: http or https, with a path where the server has one.
+    #[arg(long, env = "OMNIVOX_URL", default_value = "http://127.0.0.1:8080", value_parser = Target::parse)]
+    pub(crate) url: Target,
+    /// A token that allows what is asked.
+    #[arg(long, env = "OMNIVOX_TOKEN", hide_env_values = true, value_parser = Token::parse)]
+    pub(crate) token: Option<Token>,
+}
+
+impl Server {
+    pub(crate) fn access(&self) -> Access {
+        Access { target: self.url.clone(), token: self.token.clone() }
+    }
+}
+
+/// What to publish.
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The channel.
+    pub(crate) channel: String,
+    /// The payload: JSON, or `-` to read it from standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) data: String,
+    /// Take the payload as text, not as JSON.
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// The event's name.
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// An id of your own: the same id is published once, however often you try.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// What to listen to.
+#[derive(Debug, Args)]
+pub(crate) struct Subscribe {
+    /// The channels.
+    #[arg(required = true)]
+    pub(crate) channels: Vec<String>,
+    /// How messages travel.
+    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    pub(crate) transport: Transport,
+    /// Begin behind this mark, the id of the last message that you have, or `earliest`.
+    #[arg(long, value_name = "MARK")]
+    pub(crate) since: Option<String>,
+    /// Print the whole message with channel, id and event, not only its data.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stop after so many messages.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<std::num::NonZeroU64>,
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 /// Where the settings of a server come from: defaults < file < environment < flags.

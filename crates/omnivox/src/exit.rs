@@ -5,6 +5,9 @@
 //! | 0 | it worked |
 //! | 1 | it failed for a reason of this machine: a file, a port, memory |
 //! | 2 | the command line or a setting is wrong |
+//! | 3 | the server could not be reached |
+//! | 4 | the server refused: permission, limit, bad request |
+//! | 5 | what answered does not speak omnivox's protocol |
 
 use std::fmt;
 use std::process::ExitCode;
@@ -16,6 +19,12 @@ pub(crate) enum Code {
     Failure = 1,
     /// The command line or a setting is wrong.
     Usage = 2,
+    /// The server could not be reached.
+    Unreachable = 3,
+    /// The server refused.
+    Refused = 4,
+    /// The peer does not speak our protocol.
+    Protocol = 5,
 }
 
 /// The table above, for `--help`.
@@ -23,7 +32,10 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  it worked
   1  it failed for a reason of this machine: a file, a port, memory
-  2  the command line or a setting is wrong";
+  2  the command line or a setting is wrong
+  3  the server could not be reached
+  4  the server refused: permission, limit, bad request
+  5  what answered does not speak omnivox's protocol";
 
 /// Marks an error with the exit code that it deserves; the innermost mark wins.
 #[derive(Debug)]
@@ -77,7 +89,7 @@ mod tests {
 
     #[test]
     fn help_lists_every_code() {
-        for code in [Code::Failure, Code::Usage] {
+        for code in [Code::Failure, Code::Usage, Code::Unreachable, Code::Refused, Code::Protocol] {
             assert!(HELP.contains(&format!("\n  {}  ", code as u8)), "{code:?}");
         }
     }

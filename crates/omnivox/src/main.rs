@@ -1,6 +1,7 @@
 //! `omnivox`: one real-time server for every client that you already have.
 
 mod cli;
+mod client;
 mod command;
 mod config;
 mod exit;

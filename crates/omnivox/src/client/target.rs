@@ -104,10 +104,7 @@ mod tests {
     fn urls_are_read_as_people_write_them() {
         let check = |text: &str, normal: &str, host: &str, port: u16| {
             let target = Target::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!(
-                (target.to_string().as_str(), target.host.as_str(), target.port),
-                (normal, host, port)
-            );
+            assert_eq!((target.to_string().as_str(), target.host.as_str(), target.port), (normal, host, port));
         };
         check("http://127.0.0.1:8080", "http://127.0.0.1:8080", "127.0.0.1", 8080);
         check("localhost:9", "http://localhost:9", "localhost", 9);
@@ -139,9 +136,6 @@ mod tests {
     #[test]
     fn paths_escape_what_a_query_cannot_hold() {
         let target = Target::parse("http://h/base").expect("a URL");
-        assert_eq!(
-            target.path("/v1/sse", &[("channel", "a b&c"), ("channel", "ü")]),
-            "/base/v1/sse?channel=a%20b%26c&channel=%C3%BC"
-        );
+        assert_eq!(target.path("/v1/sse", &[("channel", "a b&c"), ("channel", "ü")]), "/base/v1/sse?channel=a%20b%26c&channel=%C3%BC");
     }
 }

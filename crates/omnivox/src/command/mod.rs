@@ -2,6 +2,8 @@
 
 mod check;
 mod documents;
+mod publish;
+mod subscribe;
 
 use std::fs;
 
@@ -19,9 +21,16 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Cli::command(), "omnivox", &mut script);
             documents::print(&script)
         }
+        Command::Publish(wish) => client(publish::run(&wish)),
+        Command::Subscribe(wish) => client(subscribe::run(wish)),
         Command::Check(settings) => check::run(&settings),
         Command::Config(which) => documents::run(&which),
     }
+}
+
+/// Runs a client command on one thread.
+fn client(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
 /// Reads the file and the environment, and lays them and the flags over the defaults.

@@ -1,0 +1,137 @@
+//! A subscription over a WebSocket: one `subscribe` for each channel, then messages as they come.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use omnivox_wire::ws::handshake::{AnswerRefused, ClientHandshake};
+use omnivox_wire::ws::{DataKind, Decoder, Message as Frame, Opcode, Role, close_masked, encode_masked, masked};
+use serde_json::{Value, json};
+
+use super::connection::{ANSWER_TIME_MAX, Access, Connection};
+use super::message::Message;
+use super::subscription::{Heard, Marks, SILENCE_MAX, random};
+use super::trouble::Trouble;
+
+/// An open WebSocket that has asked for its channels.
+pub(crate) struct Feed {
+    connection: Connection,
+    decoder: Decoder,
+    /// Channels whose `subscribed` has not come.
+    awaited: usize,
+}
+
+impl Feed {
+    /// Connects and asks for every channel, from its mark where there is one.
+    pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
+        let mut connection = Connection::open(&access.target).await?;
+        let authority = access.target.authority();
+        let path = access.target.path(PATH, &[]);
+        let handshake = ClientHandshake { host: &authority, target: &path, nonce: random(), protocols: &[], deflate: false };
+        let mut out = BytesMut::new();
+        handshake.request(access.headers(), &mut out);
+        connection.send(&out).await?;
+        let head = connection.head(ANSWER_TIME_MAX).await?;
+        match handshake.check(&head) {
+            Ok(_) => {}
+            Err(AnswerRefused::Status(status)) => {
+                let body = connection.whole(&head).await?;
+                return Err(Trouble::from_status(status, PATH, &body));
+            }
+            Err(refused) => return Err(Trouble::Protocol(refused.to_string())),
+        }
+        let mut out = BytesMut::new();
+        for channel in channels {
+            let mut wish = json!({"type": "subscribe", "channel": channel});
+            if let Some(mark) = marks.of(channel) {
+                wish["since"] = json!(mark);
+            }
+            encode_masked(DataKind::Text, wish.to_string().as_bytes(), random(), &mut out);
+        }
+        connection.send(&out).await?;
+        Ok(Self { connection, decoder: Decoder::new(Role::Client, MESSAGE_BYTES_MAX, None), awaited: channels.len() })
+    }
+
+    /// Waits for what comes next.
+    pub(crate) async fn next(&mut self) -> Result<Heard, Trouble> {
+        loop {
+            let received = self.connection.received();
+            let step = self.decoder.step(received).map_err(|violation| Trouble::Protocol(violation.reason().to_owned()))?;
+            let used = step.consumed;
+            let turn = match step.message {
+                None => Turn::Wait,
+                Some(Frame::Text(text)) => hear(text, &mut self.awaited)?.map_or(Turn::Go, Turn::Hear),
+                Some(Frame::Binary(bytes)) => Turn::Hear(Heard::Note(format!("a binary message of {} bytes is not shown", bytes.len()))),
+                Some(Frame::Ping(payload)) => Turn::Pong(payload.to_vec()),
+                Some(Frame::Pong(_)) => Turn::Go,
+                Some(Frame::Close(farewell)) => Turn::Close(farewell.map(|(code, reason)| (code, reason.to_owned()))),
+            };
+            received.advance(used);
+            match turn {
+                Turn::Go => {}
+                Turn::Wait => self.connection.receive(SILENCE_MAX).await?,
+                Turn::Hear(heard) => return Ok(heard),
+                Turn::Pong(payload) => {
+                    let mut out = BytesMut::new();
+                    masked(Opcode::Pong, true, false, &payload, random(), &mut out);
+                    self.connection.send(&out).await?;
+                }
+                Turn::Close(farewell) => return Err(self.close(farewell).await),
+            }
+        }
+    }
+
+    /// Answers the server's close frame and says what it means.
+    async fn close(&mut self, farewell: Option<(u16, String)>) -> Trouble {
+        let (code, reason) = farewell.unwrap_or((1005, String::new()));
+        let mut out = BytesMut::new();
+        close_masked(code, "", random(), &mut out);
+        // The server has said its last word; whether it hears ours changes nothing.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connection.send(&out)).await;
+        let words = match reason.as_str() {
+            "" => format!("the server closed the connection ({code})"),
+            reason => format!("the server closed the connection: {reason} ({code})"),
+        };
+        match code {
+            1001 | 1005 | 1006 | 1011..=1014 => Trouble::Unreachable(words),
+            1002 | 1003 | 1007 => Trouble::Protocol(words),
+            _ => Trouble::Refused(words),
+        }
+    }
+}
+
+enum Turn {
+    Go,
+    Wait,
+    Hear(Heard),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+/// What a text of the server means; `None` when it is nothing to tell.
+fn hear(text: &str, awaited: &mut usize) -> Result<Option<Heard>, Trouble> {
+    let foreign = || Trouble::Protocol(format!("a text that is no JSON object: {}", text.chars().take(80).collect::<String>()));
+    let value: Value = serde_json::from_str(text).map_err(|_| foreign())?;
+    let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(match value.get("type").and_then(Value::as_str).ok_or_else(foreign)? {
+        "subscribed" => {
+            *awaited = awaited.saturating_sub(1);
+            Some(Heard::Subscribed {
+                channel: word("channel"),
+                mark: Some(word("id")).filter(|mark| !mark.is_empty()),
+                gap: value.get("gap").and_then(Value::as_bool).unwrap_or(false),
+                last: *awaited == 0,
+            })
+        }
+        "error" => {
+            let trouble = format!("the server refused: {}", word("message"));
+            return Err(if word("code") == "unavailable" { Trouble::Busy(trouble) } else { Trouble::Refused(trouble) });
+        }
+        "unsubscribed" => return Err(Trouble::Refused(format!("the server ended the subscription to {}", word("channel")))),
+        "pong" | "presence" => None,
+        _ => Some(Heard::Message(Message::parse(text).ok_or_else(foreign)?)),
+    })
+}
+
+const PATH: &str = "/v1/ws";
+/// The largest message that is read.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -1,0 +1,55 @@
+//! `omnivox subscribe`: messages on standard output, everything else on standard error.
+
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+
+use crate::cli::Subscribe;
+use crate::client::subscription::{Heard, Marks, Subscription};
+
+/// Prints messages until there were enough, the reader has gone or the server refuses.
+pub(crate) async fn run(wish: Subscribe) -> anyhow::Result<()> {
+    let mut left = wish.count.map_or(u64::MAX, std::num::NonZeroU64::get);
+    let mut failure = Ok(());
+    let subscription =
+        Subscription { access: wish.server.access(), channels: wish.channels, transport: wish.transport, marks: Marks::since(wish.since) };
+    let outcome = subscription.run(|heard| match tell(&heard, wish.json) {
+        Ok(messages) => {
+            left = left.saturating_sub(messages);
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+        Err(error) => {
+            // A reader that has seen enough (`| head`) is no failure.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                failure = Err(error);
+            }
+            ControlFlow::Break(())
+        }
+    });
+    outcome.await?;
+    Ok(failure?)
+}
+
+/// Prints what was heard; gives how many messages that was.
+fn tell(heard: &Heard, json: bool) -> io::Result<u64> {
+    let of = |channel: &str| if channel.is_empty() { String::new() } else { format!(" of {channel}") };
+    match heard {
+        Heard::Message(message) => {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{}", message.line(json))?;
+            out.flush()?;
+            return Ok(1);
+        }
+        Heard::Subscribed { channel, gap, last, .. } => {
+            if *gap {
+                eprintln!("omnivox: gap: messages{} may be missing before this point", of(channel));
+            }
+            if *last {
+                eprintln!("omnivox: subscribed");
+            }
+        }
+        Heard::Gap(channel) => eprintln!("omnivox: gap: messages{} may be missing before this point", of(channel)),
+        Heard::Note(words) => eprintln!("omnivox: {words}"),
+        Heard::Mark(_) => {}
+    }
+    Ok(0)
+}
