@@ -71,13 +71,14 @@ impl Process {
 }
 
 impl CpuTime {
-    /// What was used since `earlier`.
+    /// What was used since `earlier`. Threads that ended meanwhile took their nanoseconds with them, and a kernel may not count any: then the ticks, of
+    /// which the first and the last may be partial, know more.
     pub(crate) fn since(self, earlier: Self) -> Self {
-        Self {
-            total_ns: self.total_ns.saturating_sub(earlier.total_ns),
-            user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
-            system_ticks: self.system_ticks.saturating_sub(earlier.system_ticks),
-        }
+        let user_ticks = self.user_ticks.saturating_sub(earlier.user_ticks);
+        let system_ticks = self.system_ticks.saturating_sub(earlier.system_ticks);
+        let sure_ticks = (user_ticks + system_ticks).saturating_sub(2);
+        let living_ns = self.total_ns.saturating_sub(earlier.total_ns);
+        Self { total_ns: living_ns.max(sure_ticks * TICK_NS), user_ticks, system_ticks }
     }
 
     pub(crate) fn add(&mut self, other: Self) {
@@ -95,6 +96,9 @@ impl CpuTime {
         self.user_ticks as f64 / ticks as f64
     }
 }
+
+/// A clock tick of `/proc`; 100 a second on every Linux that Rust runs on.
+const TICK_NS: u64 = 10_000_000;
 
 fn gone(pid: u32) -> String {
     format!("process {pid} can't be measured: give the pid of a running server with --pid")
@@ -181,6 +185,19 @@ mod tests {
         assert!(Process::own().open_files_max().unwrap() >= 64);
         let nobody = Process::with_pid(u32::MAX).cpu().unwrap_err();
         assert!(nobody.to_string().contains("--pid"), "{nobody}");
+    }
+
+    #[test]
+    fn ticks_speak_for_threads_that_ended() {
+        let at = |total_ns, user_ticks| CpuTime { total_ns, user_ticks, system_ticks: 0 };
+        for (earlier, later, total_ns) in [
+            (at(1_000, 5), at(9_000, 5), 8_000),
+            (at(0, 0), at(19_000_000, 3), 19_000_000),
+            (at(90_000_000, 9), at(50_000_000, 20), 90_000_000),
+            (at(0, 0), at(0, 12), 100_000_000),
+        ] {
+            assert_eq!(later.since(earlier).total_ns, total_ns, "{earlier:?} {later:?}");
+        }
     }
 
     #[test]
