@@ -117,7 +117,7 @@ impl WsTalk {
             }
             _ => {}
         }
-        if notice.gap {
+        if notice.gap || notice.kind == "gap" {
             hear(Heard::Gap)?;
         }
         Ok(())
@@ -297,6 +297,8 @@ mod tests {
         let missed_text = format!("text {missed}");
         let expected = ["subscribed", "gap", &missed_text, &text];
         check(Ws, &listen("c", Some("e-0")), &server(&[missed, MESSAGE]), &expected);
+        let told_later = server(&[SUBSCRIBED, r#"{"type":"gap","channel":"c"}"#]);
+        check(Ws, &listen("c", Some("e-0")), &told_later, &["subscribed", "gap"]);
     }
 
     #[test]
