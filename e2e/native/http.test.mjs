@@ -104,11 +104,11 @@ test('poll without a channel has the default one of dev', async (t) => {
 
 test('a held poll is answered by the first publication, and by its timeout with the same mark', async (t) => {
   const server = await omnivox(t);
-  const { last } = (await server.get('/poll?channel=held&timeout=0')).json;
+  const { last } = (await server.get('/poll?channel=held&channel=other&timeout=0')).json;
   const held = server.get(`/poll?channel=held&channel=other&last=${last}&timeout=20`);
   await server.publish('held', 'now');
   assert.deepEqual(data((await held).json.events), ['now']);
-  const silent = (await server.get(`/poll?channel=held&timeout=1&last=${(await held).json.last}`)).json;
+  const silent = (await server.get(`/poll?channel=held&channel=other&timeout=1&last=${(await held).json.last}`)).json;
   assert.deepEqual([silent.events, silent.last], [[], (await held).json.last]);
 });
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// The oldest Node whose test runner and clients the tests use.
+const NODE_MAJOR_MIN: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Installs what is missing and says what is here.
@@ -72,6 +74,11 @@ impl Setup<'_> {
         let installed = folder.join("node_modules/.installed-lock.json");
         if same_content(&lock, &installed) {
             return Ok(());
+        }
+        let version = Command::new("node").arg("--version").output().map_err(|error| format!("node: {error}"))?;
+        let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+        if node_major(&version) < NODE_MAJOR_MIN {
+            return Err(format!("node {version} is too old for the end-to-end tests: install Node {NODE_MAJOR_MIN} or newer"));
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
@@ -207,6 +214,12 @@ fn has_venv() -> bool {
     check.is_ok_and(|status| status.success())
 }
 
+/// `v20.20.2` is 20.
+fn node_major(version: &str) -> u32 {
+    let major = version.trim_start_matches('v').split('.').next();
+    major.and_then(|major| major.parse().ok()).unwrap_or(0)
+}
+
 fn pip(venv: &Path) -> Command {
     let mut command = Command::new(venv.join("bin/python"));
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
@@ -233,4 +246,14 @@ fn same_content(one: &Path, other: &Path) -> bool {
 
 fn copy(from: &Path, to: &Path) -> Outcome<()> {
     fs::copy(from, to).map(drop).map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_node_is_read() {
+        assert_eq!([node_major("v20.20.2"), node_major("v8"), node_major("")], [20, 8, 0]);
+    }
 }

@@ -1,0 +1,99 @@
+// The OpenAPI file against the server: every answer has a status and a body that the file describes, and nothing that it lacks.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import Ajv from 'ajv/dist/2020.js';
+import { connect, stream } from '../lib/clients.mjs';
+import { ROOT, omnivox } from '../lib/omnivox.mjs';
+
+const document = JSON.parse(readFileSync(path.join(ROOT, 'docs/openapi.json'), 'utf8'));
+const ajv = new Ajv({ strict: false, allErrors: true });
+ajv.addSchema(document, 'openapi');
+
+/// Validates a value against a schema of the file, by its JSON pointer.
+function check(pointer, value, what) {
+  const validate = ajv.getSchema(`openapi#${pointer}`);
+  assert.ok(validate(value), `${what}: ${JSON.stringify(validate.errors)} in ${JSON.stringify(value).slice(0, 300)}`);
+}
+
+const escaped = (name) => name.replaceAll('~', '~0').replaceAll('/', '~1');
+
+/// What the file says of a status of an operation, as a pointer and the description there.
+function described(operation, method, status) {
+  const pointer = `/paths/${escaped(operation)}/${method.toLowerCase()}/responses/${status}`;
+  // A method that the operation lacks is refused as its own methods refuse.
+  const [own] = Object.values(document.paths[operation]);
+  const response = (document.paths[operation][method.toLowerCase()] ?? own).responses[status];
+  assert.ok(response, `${method} ${operation} answered ${status}, which the file lacks`);
+  return response.$ref ? { pointer: response.$ref.slice(1), response: document.components.responses[response.$ref.split('/').at(-1)] } : { pointer, response };
+}
+
+const CALLS = [
+  ['POST', '/v1/publish', '', { channel: 'a', event: 'chat', data: { text: 'hi' }, id: 'key' }],
+  ['POST', '/v1/publish', '', { channel: 'a', event: 'chat', data: { text: 'hi' }, id: 'key' }],
+  ['POST', '/v1/publish', '', { room: 'a', data: null }],
+  ['POST', '/v1/publish', '', { channels: ['a', 'b'], data: 1 }],
+  ['POST', '/v1/publish', '', { channel: 'a', data: 'AAEC', encoding: 'base64' }],
+  ['POST', '/v1/publish', '', { messages: [{ channel: 'a', data: 1 }, { channel: '', data: 2 }] }],
+  ['POST', '/v1/publish', '', {}],
+  ['POST', '/v1/publish', '', 'text'],
+  ['POST', '/v1/publish', '', { channel: 'a', data: 'x'.repeat(2 ** 21) }],
+  ['DELETE', '/v1/publish', ''],
+  ['GET', '/v1/history', '?channel=a'],
+  ['GET', '/v1/history', '?channel=a&limit=2'],
+  ['GET', '/v1/history', '?channel=a&limit=2&order=newest'],
+  ['GET', '/v1/history', '?channel=a&before=3&since=1'],
+  ['GET', '/v1/history', '?room=never'],
+  ['GET', '/v1/history', ''],
+  ['GET', '/v1/history', '?channel=a&order=up'],
+  ['GET', '/v1/presence', '?channel=a'],
+  ['GET', '/v1/presence', '?channel=never'],
+  ['GET', '/v1/presence', ''],
+  ['GET', '/v1/channels', ''],
+  ['GET', '/v1/channels', '?prefix=a'],
+  ['GET', '/v1/poll', '?channel=a'],
+  ['GET', '/v1/poll', '?channel=a&last=1'],
+  ['GET', '/v1/poll', '?channel=a&channel=b&timeout=0&last=earliest'],
+  ['GET', '/v1/poll', '?channel=a&last=1&timeout=x'],
+  ['GET', '/v1/poll', ''],
+  ['GET', '/v1/sse', ''],
+  ['POST', '/v1/sse', '?channel=a', {}],
+];
+
+test('every operation answers as the file says', async (t) => {
+  const server = await omnivox(t);
+  const member = await connect(t, server.ws);
+  await member.subscribe('a');
+  await member.call({ type: 'enter', channel: 'a', data: { name: 'Ann' } });
+  member.send({ type: 'chat', text: 'an application message' });
+  for (const [method, operation, query, body] of CALLS) {
+    await t.test(`${method} ${operation}${query} ${JSON.stringify(body ?? '').slice(0, 60)}`, async () => {
+      const { status, json, headers, text } = await server.request(method, operation + query, body);
+      const { pointer, response } = described(operation, method, status);
+      const [type] = Object.keys(response.content);
+      assert.ok((headers.get('content-type') ?? '').startsWith(type), `${headers.get('content-type')}: ${text.slice(0, 200)}`);
+      check(`${pointer}/content/${escaped(type)}/schema`, json, `${status}`);
+    });
+  }
+});
+
+test('what a stream says is an Event of the file', async (t) => {
+  const server = await omnivox(t);
+  const events = await stream(t, `${server.url}/v1/sse?channel=a&channel=b`);
+  await server.publish('a', { text: 'hi' });
+  const sender = await connect(t, server.ws);
+  await sender.subscribe('b');
+  sender.send({ type: 'chat', text: 'hi' });
+  for (let count = 0; count < 2; count += 1) check('/components/schemas/Event', (await events.inbox.next()).data, 'an event');
+});
+
+test('every operation of the file is tried', () => {
+  for (const [operation, methods] of Object.entries(document.paths)) {
+    for (const method of Object.keys(methods)) {
+      const tries = CALLS.filter(([used, target]) => used === method.toUpperCase() && target === operation);
+      assert.ok(tries.length >= 1, `${method} ${operation}`);
+    }
+  }
+});
