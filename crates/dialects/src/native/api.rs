@@ -1,0 +1,288 @@
+//! One request, one answer: publish, history, presence and channels over plain HTTP.
+//!
+//! The request is parsed before a session exists; the session introduces the client, runs one command and answers.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
+use omnivox_core::event::Member;
+use omnivox_core::{
+    Action, Actions, ChannelName, Command, Denied, Draft, ExchangeId, Input, Limits, Reply, Request, Response, Session, Ticket,
+};
+use smallvec::SmallVec;
+
+use super::codes::Refusal;
+use super::message::{Body, HISTORY_LIMIT_DEFAULT, before_offset};
+use super::render::{self, Object};
+use super::request::{Connecting, Cors, Parameters, refused};
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) enum Call {
+    /// Publish one message.
+    Publish(Box<Draft>),
+    /// Publish several, each on its own.
+    Batch(Vec<Result<Box<Draft>, Refusal>>),
+    /// Read what was published.
+    History(ChannelName, HistoryQuery),
+    /// Who is there.
+    Members(ChannelName),
+    /// Which channels are in use.
+    Channels(Box<str>),
+}
+
+impl Call {
+    /// `POST /v1/publish`. Only JSON is taken, because any web page can post a form to anywhere.
+    pub(super) fn publish(request: &Request<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        let content_type = request.header("content-type").unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Refusal {
+                code: "unsupported_media_type",
+                status: 415,
+                words: "the body must be JSON; send `Content-Type: application/json`".into(),
+            });
+        }
+        Ok(match Body::parse(request.body, limits)? {
+            Body::One(draft) => Self::Publish(draft),
+            Body::Batch(drafts) => Self::Batch(drafts),
+        })
+    }
+
+    /// `GET /v1/history`.
+    pub(super) fn history(parameters: &Parameters<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        let newest_first = match parameters.first("order") {
+            None | Some("oldest") => false,
+            Some("newest") => true,
+            Some(_) => return Err(Refusal::message("`order` is neither `oldest` nor `newest`")),
+        };
+        let query = HistoryQuery {
+            since: parameters.mark("since")?,
+            before: parameters.mark("before")?.map(before_offset).transpose()?,
+            most: parameters.number("limit")?.unwrap_or(HISTORY_LIMIT_DEFAULT).clamp(1, limits.history_page_max),
+            newest_first,
+        };
+        Ok(Self::History(parameters.channel(limits)?, query))
+    }
+
+    /// `GET /v1/presence`.
+    pub(super) fn members(parameters: &Parameters<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        Ok(Self::Members(parameters.channel(limits)?))
+    }
+
+    /// `GET /v1/channels`.
+    pub(super) fn channels(parameters: &Parameters<'_>) -> Self {
+        Self::Channels(parameters.first("prefix").unwrap_or_default().into())
+    }
+}
+
+/// One request that is being answered.
+pub(super) struct ApiSession {
+    connecting: Connecting,
+    cors: Cors,
+    head_only: bool,
+    answer_bytes_max: usize,
+    call: Option<Call>,
+    answering: Answering,
+    exchange: Option<ExchangeId>,
+}
+
+/// What is needed to answer once the command ran.
+enum Answering {
+    /// The channel that it is about.
+    Channel(ChannelName),
+    /// For each message of a batch: its channel, or why it was never sent.
+    Batch(Vec<Result<ChannelName, Refusal>>),
+    /// Nothing.
+    Nothing,
+}
+
+impl ApiSession {
+    /// A session for one call. `answer_bytes_max` bounds the events of an answer.
+    pub(super) fn new(connecting: Connecting, cors: Cors, head_only: bool, answer_bytes_max: usize, call: Call) -> Self {
+        Self { connecting, cors, head_only, answer_bytes_max, call: Some(call), answering: Answering::Nothing, exchange: None }
+    }
+
+    /// The command of the call, and what to keep for the answer; none when there is nothing left to do.
+    fn command(&mut self, call: Call) -> Option<Command> {
+        match call {
+            Call::Publish(draft) => {
+                self.answering = Answering::Channel(draft.channels[0].clone());
+                Some(Command::Publish(SmallVec::from_elem(draft, 1)))
+            }
+            Call::Batch(items) => {
+                let mut drafts = SmallVec::new();
+                let kept = items.into_iter().map(|item| {
+                    item.map(|draft| {
+                        let channel = draft.channels[0].clone();
+                        drafts.push(draft);
+                        channel
+                    })
+                });
+                self.answering = Answering::Batch(kept.collect());
+                (!drafts.is_empty()).then_some(Command::Publish(drafts))
+            }
+            Call::History(channel, query) => {
+                self.answering = Answering::Channel(channel.clone());
+                Some(Command::History(channel, query))
+            }
+            Call::Members(channel) => {
+                self.answering = Answering::Channel(channel.clone());
+                Some(Command::Members(channel))
+            }
+            Call::Channels(prefix) => Some(Command::Channels(prefix)),
+        }
+    }
+
+    fn answer(&mut self, response: Response, actions: &mut Actions) {
+        if let Some(exchange) = self.exchange.take() {
+            let mut response = self.cors.on(response);
+            if self.head_only {
+                response.body = bytes::Bytes::new();
+            }
+            actions.respond(exchange, response);
+        }
+        actions.push(Action::End);
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, actions: &mut Actions) {
+        self.answer(refused(refusal), actions);
+    }
+
+    fn on_reply(&mut self, reply: Reply, actions: &mut Actions) {
+        let answering = std::mem::replace(&mut self.answering, Answering::Nothing);
+        let response = match (reply, answering) {
+            (Reply::Connected(_), _) => {
+                match self.call.take().and_then(|call| self.command(call)) {
+                    Some(command) => actions.run(ANSWER, command),
+                    None => self.on_reply(Reply::Published(Vec::new()), actions),
+                }
+                return;
+            }
+            (Reply::Published(mut results), Answering::Channel(channel)) => match results.pop() {
+                Some(Ok(published)) => render::json(200, |into| published_body(&channel, &published, into)),
+                Some(Err(denied)) => refused(&Refusal::from(&denied)),
+                None => refused(&defect()),
+            },
+            (Reply::Published(results), Answering::Batch(items)) => render::json(200, |into| batch_body(&items, results, into)),
+            (Reply::History(page), Answering::Channel(channel)) => {
+                render::json(200, |into| history_body(&channel, &page, self.answer_bytes_max, into))
+            }
+            (Reply::Members(members), Answering::Channel(channel)) => render::json(200, |into| members_body(&channel, &members, into)),
+            (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
+            _ => refused(&defect()),
+        };
+        self.answer(response, actions);
+    }
+}
+
+impl Session for ApiSession {
+    fn handle(&mut self, _now: Instant, input: Input<'_>, actions: &mut Actions) {
+        match input {
+            Input::Exchange(exchange, _) => {
+                self.exchange = Some(exchange);
+                actions.run(CONNECT, self.connecting.command());
+            }
+            Input::Reply(_, Ok(reply)) => self.on_reply(reply, actions),
+            Input::Reply(_, Err(denied)) => self.refuse(&Refusal::from(&denied), actions),
+            Input::Abandoned(_) => {
+                self.exchange = None;
+                actions.push(Action::End);
+            }
+            Input::Control(omnivox_core::Control::Close(reason)) => {
+                let words = super::codes::close_words(reason);
+                self.refuse(&Refusal::from(&Denied::Unavailable(words.into())), actions);
+            }
+            Input::Control(_)
+            | Input::Answered(_)
+            | Input::Attached(..)
+            | Input::Detached(_)
+            | Input::Text(..)
+            | Input::Binary(..)
+            | Input::Event(_)
+            | Input::Timeout => {}
+        }
+    }
+}
+
+/// A reply that fits no question: ours is the fault.
+fn defect() -> Refusal {
+    Refusal { code: "internal", status: 500, words: "the server has a defect".into() }
+}
+
+/// Appends what became of a publication.
+pub(super) fn published_body(channel: &ChannelName, published: &Published, into: &mut BytesMut) {
+    let mut object = Object::begin(into);
+    published_members(channel, published, &mut object);
+    object.end();
+}
+
+/// Writes the members that tell what became of a publication.
+pub(super) fn published_members(channel: &ChannelName, published: &Published, object: &mut Object<'_>) {
+    object.text("channel", channel.as_str());
+    if let Some(place) = published.places.first() {
+        object.mark("id", place.position);
+    }
+    object.flag("duplicate", published.duplicate);
+}
+
+fn batch_body(items: &[Result<ChannelName, Refusal>], results: Vec<Result<Published, Denied>>, into: &mut BytesMut) {
+    let mut results = results.into_iter();
+    let mut object = Object::begin(into);
+    object.list("results", items, |item, into| match item {
+        Err(refusal) => render::error_body(refusal, into),
+        Ok(channel) => match results.next() {
+            Some(Ok(published)) => published_body(channel, &published, into),
+            Some(Err(denied)) => render::error_body(&Refusal::from(&denied), into),
+            None => render::error_body(&defect(), into),
+        },
+    });
+    object.end();
+}
+
+/// Appends a page of history.
+fn history_body(channel: &ChannelName, page: &HistoryPage, bytes_max: usize, into: &mut BytesMut) {
+    let mut object = Object::begin(into);
+    history_members(channel, page, bytes_max, &mut object);
+    object.end();
+}
+
+/// Writes a page of history as members; what is too large for one answer is left for the next page.
+pub(super) fn history_members(channel: &ChannelName, page: &HistoryPage, bytes_max: usize, object: &mut Object<'_>) {
+    let fitting = render::fitting(&page.publications, bytes_max);
+    object.text("channel", channel.as_str());
+    object.list("events", &page.publications[..fitting], |(event, place), into| {
+        render::publication(event, Some(*place), render::Binary::Base64, into);
+    });
+    object.mark("id", page.position);
+    object.flag("gap", page.gap);
+    object.flag("more", page.more || fitting < page.publications.len());
+}
+
+fn members_body(channel: &ChannelName, members: &[Member], into: &mut BytesMut) {
+    let mut object = Object::begin(into);
+    members_members(channel, members, &mut object);
+    object.end();
+}
+
+/// Writes a channel's members.
+pub(super) fn members_members(channel: &ChannelName, members: &[Member], object: &mut Object<'_>) {
+    object.text("channel", channel.as_str());
+    object.list("members", members, render::member);
+}
+
+fn channels_body(channels: &[ChannelSummary], into: &mut BytesMut) {
+    let mut object = Object::begin(into);
+    object.list("channels", channels, |channel, into| {
+        let mut object = Object::begin(into);
+        object.text("channel", channel.channel.as_str());
+        object.mark("id", channel.position);
+        object.number("members", channel.members);
+        object.end();
+    });
+    object.end();
+}
+
+const CONNECT: Ticket = Ticket(0);
+const ANSWER: Ticket = Ticket(1);

@@ -1,0 +1,62 @@
+//! Transcripts of the native dialect.
+
+use super::*;
+use omnivox_testkit::transcript::check;
+
+fn native() -> Native {
+    let alias = |path: &str, transport, channel: &str, format| Alias {
+        path: path.to_owned(),
+        transport,
+        channels: vec![ChannelName::parse(channel).unwrap()],
+        format,
+    };
+    let aliases = vec![
+        alias("/poll", Transport::Poll, "general", Format::Envelope),
+        alias("/api/notifications", Transport::Sse, "notifications", Format::Data),
+    ];
+    Native::new(NativeSettings { aliases, echo: Some("/echo".to_owned()), ..NativeSettings::default() })
+}
+
+#[test]
+fn a_message_reaches_every_subscriber_of_the_room() {
+    check(
+        &native(),
+        r#"
+        a> WS /v1/ws
+        a< 101
+        ? connect anonymous
+        a> {"type":"subscribe","room":"general","ref":7}
+        a< {"type":"subscribed","channel":"general","id":"z-0","gap":false,"recovered":0,"ref":7}
+        s> GET /v1/sse?channel=general&channel=news
+            accept: text/event-stream
+        s< 200 text/event-stream
+            cache-control: no-cache, no-transform
+            x-accel-buffering: no
+            !content-length
+        s< :ok⏎⏎retry: 2000⏎⏎
+        s< id: z.0⏎⏎
+        p> GET /poll?last=0
+        f> GET /v1/sse?channel=general&format=data
+        f< 200 text/event-stream
+        f< …
+        f< …
+        a> {"type":"chat","user":"me","text":"hi"}
+        a< {"type":"chat","channel":"general","id":"z-1","user":"me","text":"hi"}
+        s< id: z.1⏎data: {"type":"chat","channel":"general","id":"z-1","user":"me","text":"hi"}⏎⏎
+        p< 200 application/json {"events":[{"type":"chat","channel":"general","id":"z-1","user":"me","text":"hi"}],"last":"z-1","gap":false,"more":false}
+            cache-control: no-store
+        f< id: z.1⏎event: chat⏎data: {"user":"me","text":"hi"}⏎⏎
+        h> POST /v1/publish
+            content-type: application/json; charset=utf-8
+            | {"channel":"general","event":"x","data":{"n": 1},"id":"one"}
+        a< {"type":"message","channel":"general","id":"z-2","event":"x","data":{"n": 1}}
+        s< id: z.2⏎data: {"type":"message","channel":"general","id":"z-2","event":"x","data":{"n": 1}}⏎⏎
+        f< id: z.2⏎event: x⏎data: {"n": 1}⏎⏎
+        h< 200 application/json {"channel":"general","id":"z-2","duplicate":false}
+        h> POST /v1/publish
+            content-type: application/json
+            | {"channel":"general","event":"x","data":{"n": 1},"id":"one"}
+        h< 200 application/json {"channel":"general","id":"z-2","duplicate":true}
+        "#,
+    );
+}

@@ -1,0 +1,545 @@
+//! One client on a WebSocket: JSON messages in, commands out; replies and everything that is delivered back.
+//!
+//! A client that shows a credential with its request is refused with a status when it is not good. One that shows none is let in when the
+//! app allows it, and else may say `connect` first; what it says behind that waits until the credential was looked at.
+//!
+//! Invariant: nothing is sent for a message before those before it were answered, except what the hub answers late.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe, SubscribedChannel};
+use omnivox_core::{
+    Action, Actions, ChannelName, CloseReason, Command, Control, Credential, Denied, Draft, EncodingKey, ExchangeId, Framing, Input, Mark,
+    Payload, Reply, Request, Session, Ticket,
+};
+use smallvec::SmallVec;
+
+use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
+use super::message::{ClientMessage, Origin};
+use super::render::{self, Object};
+use super::request::{Channels, Connecting, Cors, refused};
+use super::{NativeSettings, api, formats};
+
+/// One client on a WebSocket.
+pub(super) struct WebSocketSession {
+    settings: Arc<NativeSettings>,
+    dialect: u8,
+    state: State,
+    /// What is only needed until the first answer.
+    opening: Option<Box<OpeningWith>>,
+    /// The channels that it is in or asked to be in.
+    joined: SmallVec<[ChannelName; 1]>,
+    pending: Vec<Pending>,
+    next_ticket: u32,
+    /// A publication whose payload comes with the next binary message.
+    header: Option<Box<(Origin, Box<Draft>)>>,
+}
+
+/// What the request that becomes a WebSocket said.
+pub(super) struct OpeningWith {
+    /// Who asks.
+    pub(super) connecting: Connecting,
+    /// Who may read a refusal.
+    pub(super) cors: Cors,
+    /// The subprotocol that was chosen.
+    pub(super) subprotocol: Option<Box<str>>,
+    /// The channels to begin with; often none.
+    pub(super) channels: Channels,
+    /// What was seen last in them.
+    pub(super) since: Option<Mark>,
+}
+
+enum State {
+    /// The request waits for its answer.
+    Opening(Option<ExchangeId>),
+    /// The client has to say `connect`.
+    Unknown(Box<Unknown>),
+    /// The client may do what it is allowed to.
+    Open,
+}
+
+/// A client whose credential is still to come.
+struct Unknown {
+    until: Instant,
+    host: Option<Box<str>>,
+    origin: Option<Box<str>>,
+    /// Whether a credential is being looked at; then what comes behind it waits here.
+    verifying: bool,
+    waiting: Vec<Waiting>,
+    waiting_bytes: usize,
+}
+
+enum Waiting {
+    Text(Box<str>),
+    Binary(Box<[u8]>),
+}
+
+/// A command that was asked and what its answer needs.
+struct Pending {
+    ticket: Ticket,
+    origin: Origin,
+    asked: Asked,
+}
+
+enum Asked {
+    /// The credential of the request, or of the first message.
+    FirstConnect,
+    /// A new credential.
+    Connect,
+    /// The channels that the request named.
+    SubscribeFirst,
+    /// A channel, and whether it is a new one.
+    Subscribe(ChannelName, bool),
+    Unsubscribe(ChannelName),
+    Publish(ChannelName),
+    Application(ChannelName),
+    Enter(ChannelName, &'static str),
+    Leave(ChannelName),
+    Members(ChannelName),
+    History(ChannelName),
+}
+
+impl WebSocketSession {
+    /// A session for a request that can become a WebSocket.
+    pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, opening: OpeningWith) -> Self {
+        Self {
+            settings,
+            dialect,
+            state: State::Opening(None),
+            opening: Some(Box::new(opening)),
+            joined: SmallVec::new(),
+            pending: Vec::new(),
+            next_ticket: 0,
+            header: None,
+        }
+    }
+
+    // The way in.
+
+    fn on_exchange(&mut self, exchange: ExchangeId, actions: &mut Actions) {
+        let Some(opening) = &self.opening else { return };
+        let command = opening.connecting.command();
+        self.state = State::Opening(Some(exchange));
+        self.run(Origin::default(), Asked::FirstConnect, command, actions);
+    }
+
+    fn on_first_connect(&mut self, now: Instant, outcome: Result<Reply, Denied>, origin: &Origin, actions: &mut Actions) {
+        match std::mem::replace(&mut self.state, State::Open) {
+            State::Opening(Some(exchange)) => self.on_request_credential(now, exchange, outcome, actions),
+            State::Unknown(unknown) => self.on_message_credential(now, *unknown, outcome, origin, actions),
+            State::Opening(None) | State::Open => {}
+        }
+    }
+
+    fn on_request_credential(&mut self, now: Instant, exchange: ExchangeId, outcome: Result<Reply, Denied>, actions: &mut Actions) {
+        let Some(opening) = &mut self.opening else { return };
+        let subprotocol = opening.subprotocol.take();
+        match outcome {
+            Ok(_) => actions.push(Action::Upgrade(exchange, subprotocol)),
+            Err(Denied::Unauthorized(_)) if !opening.connecting.has_credential() => {
+                let Connect { host, origin, .. } = &*opening.connecting.0;
+                self.state = State::Unknown(Box::new(Unknown {
+                    until: now + self.settings.connect_time_max,
+                    host: host.clone(),
+                    origin: origin.clone(),
+                    verifying: false,
+                    waiting: Vec::new(),
+                    waiting_bytes: 0,
+                }));
+                actions.push(Action::Upgrade(exchange, subprotocol));
+            }
+            Err(denied) => {
+                actions.respond(exchange, opening.cors.on(refused(&Refusal::from(&denied))));
+                actions.push(Action::End);
+            }
+        }
+    }
+
+    fn on_message_credential(
+        &mut self,
+        now: Instant,
+        unknown: Unknown,
+        outcome: Result<Reply, Denied>,
+        origin: &Origin,
+        actions: &mut Actions,
+    ) {
+        match outcome {
+            Ok(reply) => {
+                send_connected(&reply, origin, actions);
+                self.subscribe_first(actions);
+                for waiting in unknown.waiting {
+                    match waiting {
+                        Waiting::Text(text) => self.on_text(now, &text, actions),
+                        Waiting::Binary(bytes) => self.on_binary(&bytes, actions),
+                    }
+                }
+            }
+            Err(denied) => {
+                let refusal = Refusal::from(&denied);
+                send_error(origin, None, &refusal, actions);
+                close(codes::close_code_of(&denied), &refusal.words, actions);
+            }
+        }
+    }
+
+    /// Subscribes to what the request named, once the client is known.
+    fn subscribe_first(&mut self, actions: &mut Actions) {
+        if !matches!(self.state, State::Open) {
+            return;
+        }
+        let Some(opening) = self.opening.take() else { return };
+        if !opening.channels.is_empty() {
+            self.joined.extend(opening.channels.iter().cloned());
+            let command = self.subscribe_command(opening.channels, opening.since, false);
+            self.run(Origin { kind: "subscribe".into(), reference: None }, Asked::SubscribeFirst, command, actions);
+        }
+    }
+
+    // What the client says.
+
+    fn on_text(&mut self, now: Instant, text: &str, actions: &mut Actions) {
+        if let Some(header) = self.header.take() {
+            let words = "a text message came where the binary one of this `publish` was expected";
+            send_error(&header.0, header.1.channels.first(), &Refusal::message(words), actions);
+        }
+        if self.wait_behind_credential(|| Waiting::Text(text.into()), text.len(), actions) {
+            return;
+        }
+        match ClientMessage::parse(text, &self.settings.limits) {
+            Ok((origin, message)) if matches!(self.state, State::Open) => self.on_message(origin, message, actions),
+            Ok((origin, ClientMessage::Connect { credential })) => self.on_first_message(now, origin, credential, actions),
+            Ok((origin, ClientMessage::Ping)) => send_pong(&origin, actions),
+            Ok((origin, _)) => {
+                let words = "this app wants a credential; send `{\"type\":\"connect\",\"token\":…}` first";
+                send_error(&origin, None, &Refusal::unauthorized(words), actions);
+            }
+            Err((origin, refusal)) => send_error(&origin, None, &refusal, actions),
+        }
+    }
+
+    fn on_first_message(&mut self, _now: Instant, origin: Origin, credential: Credential, actions: &mut Actions) {
+        let State::Unknown(unknown) = &mut self.state else { return };
+        unknown.verifying = true;
+        let connect = Connect { credential, host: unknown.host.clone(), origin: unknown.origin.clone() };
+        self.run(origin, Asked::FirstConnect, Command::Connect(Box::new(connect)), actions);
+    }
+
+    /// Keeps a message that came behind a credential which is still being looked at.
+    fn wait_behind_credential(&mut self, waiting: impl FnOnce() -> Waiting, len: usize, actions: &mut Actions) -> bool {
+        let State::Unknown(unknown) = &mut self.state else { return false };
+        if !unknown.verifying {
+            return false;
+        }
+        let limits = &self.settings.limits;
+        unknown.waiting_bytes += len;
+        if unknown.waiting.len() >= limits.commands_in_flight_max || unknown.waiting_bytes > 2 * limits.message_bytes_max {
+            let words = "too much was sent before the credential was looked at; wait for `connected`";
+            close(codes::close_code(CloseReason::Protocol(words)), words, actions);
+        } else {
+            unknown.waiting.push(waiting());
+        }
+        true
+    }
+
+    fn on_binary(&mut self, bytes: &[u8], actions: &mut Actions) {
+        if self.wait_behind_credential(|| Waiting::Binary(bytes.into()), bytes.len(), actions) {
+            return;
+        }
+        let Some(header) = self.header.take() else {
+            let words = "a binary message must follow a `publish` with `\"binary\":true`, which names its channel";
+            return send_error(&Origin::default(), None, &Refusal::message(words), actions);
+        };
+        let (origin, mut draft) = *header;
+        draft.payload = Payload::Binary(Bytes::copy_from_slice(bytes));
+        let asked = Asked::Publish(draft.channels[0].clone());
+        self.run(origin, asked, Command::Publish(SmallVec::from_elem(draft, 1)), actions);
+    }
+
+    fn on_message(&mut self, origin: Origin, message: ClientMessage, actions: &mut Actions) {
+        let (asked, command) = match message {
+            ClientMessage::Ping => return send_pong(&origin, actions),
+            ClientMessage::PublishBinary { draft } => {
+                self.header = Some(Box::new((origin, draft)));
+                return;
+            }
+            ClientMessage::Connect { credential } => {
+                (Asked::Connect, Command::Connect(Box::new(Connect { credential, host: None, origin: None })))
+            }
+            ClientMessage::Subscribe { channel, since, presence } => {
+                let new = self.join(&channel);
+                let command = self.subscribe_command(SmallVec::from_elem(channel.clone(), 1), since, presence);
+                (Asked::Subscribe(channel, new), command)
+            }
+            ClientMessage::Unsubscribe { channel } => {
+                self.part(&channel);
+                (Asked::Unsubscribe(channel.clone()), Command::Unsubscribe(channel))
+            }
+            ClientMessage::Publish { draft } => {
+                (Asked::Publish(draft.channels[0].clone()), Command::Publish(SmallVec::from_elem(draft, 1)))
+            }
+            ClientMessage::Application { mut draft } => {
+                if let Err(refusal) = self.address(&mut draft) {
+                    return send_error(&origin, None, &refusal, actions);
+                }
+                (Asked::Application(draft.channels[0].clone()), Command::Publish(SmallVec::from_elem(draft, 1)))
+            }
+            ClientMessage::Enter { channel, key, data, update_only } => {
+                let answer = if update_only { "updated" } else { "entered" };
+                let enter = Enter { channel: channel.clone(), key, data, update_only };
+                (Asked::Enter(channel, answer), Command::Enter(Box::new(enter)))
+            }
+            ClientMessage::Leave { channel, key } => (Asked::Leave(channel.clone()), Command::Leave(channel, key)),
+            ClientMessage::Members { channel } => (Asked::Members(channel.clone()), Command::Members(channel)),
+            ClientMessage::History { channel, query } => (Asked::History(channel.clone()), Command::History(channel, query)),
+        };
+        self.run(origin, asked, command, actions);
+    }
+
+    /// Gives an application message that names no channel those that the connection is in.
+    fn address(&self, draft: &mut Draft) -> Result<(), Refusal> {
+        if !draft.channels.is_empty() {
+            return Ok(());
+        }
+        if self.joined.is_empty() {
+            let words = "the message names no `channel` and this connection has subscribed to none; do one of the two";
+            return Err(Refusal::invalid("invalid_channel", words));
+        }
+        let most = self.settings.limits.channels_per_publication_max;
+        if self.joined.len() > most {
+            let words = format!("this connection is in more than {most} channels; name the one that the message is for");
+            return Err(Refusal::limit("channels_per_publication_max", words));
+        }
+        draft.channels.extend(self.joined.iter().cloned());
+        Ok(())
+    }
+
+    /// Takes note that the client wants to be in a channel; true when it was not before.
+    fn join(&mut self, channel: &ChannelName) -> bool {
+        let new = !self.joined.contains(channel);
+        if new {
+            self.joined.push(channel.clone());
+        }
+        new
+    }
+
+    fn part(&mut self, channel: &ChannelName) {
+        self.joined.retain(|known| known != channel);
+    }
+
+    fn subscribe_command(&self, channels: Channels, since: Option<Mark>, presence: bool) -> Command {
+        let key = EncodingKey { dialect: self.dialect, format: formats::MESSAGES, framing: Framing::WebSocket, qualifier: None };
+        let delivery = Delivery::Shared(key);
+        Command::Subscribe(Box::new(Subscribe { channels, since, delivery, presence, replay: Replay::Deliver }))
+    }
+
+    fn run(&mut self, origin: Origin, asked: Asked, command: Command, actions: &mut Actions) {
+        let most = self.settings.limits.commands_in_flight_max;
+        if self.pending.len() >= most {
+            let words = format!("more than {most} messages wait for their answers; wait for some of them");
+            self.take_back(&asked);
+            return send_error(&origin, asked.channel(), &Refusal::limit("commands_in_flight_max", words), actions);
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.pending.push(Pending { ticket, origin, asked });
+        actions.run(ticket, command);
+    }
+
+    /// Undoes what was noted for a command that came to nothing.
+    fn take_back(&mut self, asked: &Asked) {
+        match asked {
+            Asked::Subscribe(channel, true) => self.part(channel),
+            Asked::SubscribeFirst => self.joined.clear(),
+            _ => {}
+        }
+    }
+
+    // What the hub says.
+
+    fn on_reply(&mut self, now: Instant, ticket: Ticket, outcome: Result<Reply, Denied>, actions: &mut Actions) {
+        let Some(at) = self.pending.iter().position(|pending| pending.ticket == ticket) else { return };
+        let Pending { origin, asked, .. } = self.pending.remove(at);
+        if self.pending.is_empty() && self.pending.capacity() > 16 {
+            self.pending = Vec::new();
+        }
+        match (outcome, asked) {
+            (outcome, Asked::FirstConnect) => self.on_first_connect(now, outcome, &origin, actions),
+            (Err(denied), asked) => {
+                self.take_back(&asked);
+                send_error(&origin, asked.channel(), &Refusal::from(&denied), actions);
+            }
+            (Ok(reply), Asked::Connect) => send_connected(&reply, &origin, actions),
+            (Ok(Reply::Subscribed(subscribed)), Asked::Subscribe(..) | Asked::SubscribeFirst) => {
+                for channel in &subscribed.channels {
+                    send(actions, |into| subscribed_message(channel, subscribed.more, &origin, into));
+                }
+            }
+            (Ok(_), Asked::Unsubscribe(channel)) => send_about(&channel, "unsubscribed", &origin, actions),
+            (Ok(_), Asked::Enter(channel, answer)) => send_about(&channel, answer, &origin, actions),
+            (Ok(_), Asked::Leave(channel)) => send_about(&channel, "left", &origin, actions),
+            (Ok(Reply::Published(results)), Asked::Publish(channel)) => {
+                for outcome in results {
+                    match outcome {
+                        Ok(published) => send(actions, |into| {
+                            let mut object = Object::message("published", into);
+                            api::published_members(&channel, &published, &mut object);
+                            object.reference(&origin);
+                            object.end();
+                        }),
+                        Err(denied) => send_error(&origin, Some(&channel), &Refusal::from(&denied), actions),
+                    }
+                }
+            }
+            (Ok(Reply::Published(results)), Asked::Application(channel)) => {
+                for denied in results.iter().filter_map(|outcome| outcome.as_ref().err()) {
+                    send_error(&origin, Some(&channel), &Refusal::from(denied), actions);
+                }
+            }
+            (Ok(Reply::Members(members)), Asked::Members(channel)) => send(actions, |into| {
+                let mut object = Object::message("members", into);
+                api::members_members(&channel, &members, &mut object);
+                object.reference(&origin);
+                object.end();
+            }),
+            (Ok(Reply::History(page)), Asked::History(channel)) => {
+                let bytes_max = self.settings.limits.outbox_bytes_soft;
+                send(actions, |into| {
+                    let mut object = Object::message("history", into);
+                    api::history_members(&channel, &page, bytes_max, &mut object);
+                    object.reference(&origin);
+                    object.end();
+                });
+            }
+            (Ok(_), _) => debug_assert!(false, "a reply of another kind than its command"),
+        }
+    }
+
+    fn on_control(&mut self, control: Control, actions: &mut Actions) {
+        match control {
+            Control::Close(reason) => {
+                if let (State::Opening(Some(exchange)), Some(opening)) = (&self.state, &self.opening) {
+                    let refusal = Refusal::from(&Denied::Unavailable(codes::close_words(reason).into()));
+                    actions.respond(*exchange, opening.cors.on(refused(&refusal)));
+                    actions.push(Action::End);
+                } else {
+                    close(codes::close_code(reason), codes::close_words(reason), actions);
+                }
+            }
+            Control::Direct(publication) => {
+                actions.push(Action::Push(render::websocket_publication(&publication, None, &mut BytesMut::new())));
+            }
+            Control::Unsubscribed(channel) => {
+                self.part(&channel);
+                send_about(&channel, "unsubscribed", &Origin::default(), actions);
+            }
+        }
+    }
+}
+
+impl Session for WebSocketSession {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
+        match input {
+            Input::Exchange(exchange, _) => self.on_exchange(exchange, actions),
+            Input::Attached(..) => self.subscribe_first(actions),
+            Input::Text(_, text) => self.on_text(now, text, actions),
+            Input::Binary(_, bytes) => self.on_binary(bytes, actions),
+            Input::Reply(ticket, outcome) => self.on_reply(now, ticket, outcome, actions),
+            Input::Control(control) => self.on_control(control, actions),
+            Input::Timeout => {
+                if self.next_timeout().is_some_and(|until| until <= now) {
+                    close(CLOSE_UNAUTHORIZED, "no credential came; send `connect` with a token", actions);
+                }
+            }
+            Input::Abandoned(_) | Input::Detached(_) => actions.push(Action::End),
+            Input::Answered(_) | Input::Event(_) => {}
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Unknown(unknown) => Some(unknown.until),
+            State::Opening(_) | State::Open => None,
+        }
+    }
+}
+
+impl Asked {
+    /// The channel that it is about.
+    fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::FirstConnect | Self::Connect | Self::SubscribeFirst => None,
+            Self::Subscribe(channel, _)
+            | Self::Unsubscribe(channel)
+            | Self::Publish(channel)
+            | Self::Application(channel)
+            | Self::Enter(channel, _)
+            | Self::Leave(channel)
+            | Self::Members(channel)
+            | Self::History(channel) => Some(channel),
+        }
+    }
+}
+
+/// The subprotocol of the native dialect, for clients that want to name one.
+pub(super) fn subprotocol(request: &Request<'_>) -> Option<Box<str>> {
+    let offered = request.header_values("sec-websocket-protocol").filter_map(|value| std::str::from_utf8(value).ok());
+    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL).then(|| SUBPROTOCOL.into())
+}
+
+fn subscribed_message(channel: &SubscribedChannel, more: bool, origin: &Origin, into: &mut BytesMut) {
+    let mut object = Object::message("subscribed", into);
+    object.text("channel", channel.channel.as_str());
+    object.mark("id", channel.position);
+    // What was not replayed because it was too much is missing just the same.
+    object.flag("gap", channel.gap || more);
+    object.number("recovered", channel.recovered);
+    object.reference(origin);
+    object.end();
+}
+
+fn send_connected(reply: &Reply, origin: &Origin, actions: &mut Actions) {
+    let Reply::Connected(principal) = reply else { return };
+    send(actions, |into| {
+        let mut object = Object::message("connected", into);
+        match &principal.user {
+            Some(user) => object.text("user", user.as_str()),
+            None => object.raw("user", b"null"),
+        }
+        object.reference(origin);
+        object.end();
+    });
+}
+
+fn send(actions: &mut Actions, write: impl FnOnce(&mut BytesMut)) {
+    actions.push(Action::Push(render::text_frame(write)));
+}
+
+fn send_about(channel: &ChannelName, kind: &str, origin: &Origin, actions: &mut Actions) {
+    send(actions, |into| {
+        let mut object = Object::message(kind, into);
+        object.text("channel", channel.as_str());
+        object.reference(origin);
+        object.end();
+    });
+}
+
+fn send_error(origin: &Origin, channel: Option<&ChannelName>, refusal: &Refusal, actions: &mut Actions) {
+    send(actions, |into| render::error(origin, channel, refusal, into));
+}
+
+fn send_pong(origin: &Origin, actions: &mut Actions) {
+    send(actions, |into| {
+        let mut object = Object::message("pong", into);
+        object.reference(origin);
+        object.end();
+    });
+}
+
+fn close(code: u16, words: &str, actions: &mut Actions) {
+    actions.push(Action::Push(render::close_frame(code, words)));
+    actions.push(Action::End);
+}
+
+const SUBPROTOCOL: &str = "omnivox";
