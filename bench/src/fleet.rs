@@ -196,6 +196,15 @@ impl Fleet {
     }
 }
 
+impl Drop for Fleet {
+    /// Leaves without a trace: tens of thousands of ports that wait for their minute to pass make the next run's `bind` search for milliseconds.
+    fn drop(&mut self) {
+        for member in self.members.iter().flatten() {
+            sockets::reset_on_close(&member.stream);
+        }
+    }
+}
+
 impl Member {
     /// Deals with one readiness event; returns the bytes received.
     fn service(

@@ -18,7 +18,9 @@ pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     if let IpAddr::V4(address) = to.ip()
         && address.is_loopback()
     {
-        let serial = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        // A run that follows another begins at other addresses.
+        let first = u64::from(std::process::id()) * CONNECTIONS_PER_ADDRESS;
+        let serial = first + CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         socket.bind(&SocketAddr::from((source(serial), 0)).into())?;
     }
     match socket.connect(&to.into()) {

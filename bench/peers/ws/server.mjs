@@ -1,9 +1,13 @@
-// A fan-out server on npm `ws`, for `omnivox bench fanout --peer 'ws=node bench/peers/ws/server.mjs {port}'`.
+// A fan-out server on Node: npm `ws` for WebSocket, `node:http` for event streams.
 //
-// It speaks the native protocol as far as the load tool needs it: subscribe, publish, message, and an echo. What people write with `ws` when they care:
-// one JSON text per publication, `send` to each open socket of the channel, no compression.
+//   omnivox bench fanout --peer 'npm ws=node bench/peers/ws/server.mjs {port}'
+//   omnivox bench fanout --transport sse --peer 'node http=node bench/peers/ws/server.mjs {port}'
+//
+// It speaks the native protocol as far as the load tool needs it: subscribe, publish, message, an echo, `/sse`. It is what people write when they care: one
+// text per publication and transport, `send` or `write` to each open client of the channel, no compression.
 
 import { randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 
 const port = Number(process.argv[2]);
@@ -19,14 +23,42 @@ const channels = new Map();
 function channelOf(name) {
   let channel = channels.get(name);
   if (!channel) {
-    channel = { subscribers: new Set(), last: 0 };
+    channel = { sockets: new Set(), streams: new Set(), last: 0 };
     channels.set(name, channel);
   }
   return channel;
 }
 
-const server = new WebSocketServer({ host: '127.0.0.1', port, perMessageDeflate: false, backlog: 4096 });
+function publish({ channel: name, event, data }) {
+  const channel = channelOf(name);
+  channel.last += 1;
+  const id = `${epoch}-${channel.last}`;
+  if (channel.sockets.size > 0) {
+    const text = JSON.stringify({ type: 'message', channel: name, id, event, data });
+    for (const socket of channel.sockets) {
+      if (socket.readyState === socket.OPEN) socket.send(text);
+    }
+  }
+  if (channel.streams.size > 0) {
+    const text = `id: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
+    for (const stream of channel.streams) stream.write(text);
+  }
+}
 
+const http = createServer((request, response) => {
+  const url = new URL(request.url, 'http://localhost');
+  if (url.pathname !== '/sse') {
+    response.writeHead(404).end();
+    return;
+  }
+  const channel = channelOf(url.searchParams.get('channel'));
+  response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' });
+  response.write(':ok\n\n');
+  channel.streams.add(response);
+  response.on('close', () => channel.streams.delete(response));
+});
+
+const server = new WebSocketServer({ server: http, perMessageDeflate: false });
 server.on('connection', (socket, request) => {
   const joined = new Set();
   const echo = request.url === '/echo';
@@ -36,23 +68,19 @@ server.on('connection', (socket, request) => {
       return;
     }
     const message = JSON.parse(bytes);
-    const channel = channelOf(message.channel);
-    if (message.type === 'subscribe') {
-      channel.subscribers.add(socket);
+    if (message.type === 'publish') {
+      publish(message);
+    } else if (message.type === 'subscribe') {
+      const channel = channelOf(message.channel);
+      channel.sockets.add(socket);
       joined.add(channel);
       socket.send(JSON.stringify({ type: 'subscribed', channel: message.channel }));
-    } else if (message.type === 'publish') {
-      channel.last += 1;
-      const { event, data } = message;
-      const id = `${epoch}-${channel.last}`;
-      const text = JSON.stringify({ type: 'message', channel: message.channel, id, event, data });
-      for (const subscriber of channel.subscribers) {
-        if (subscriber.readyState === subscriber.OPEN) subscriber.send(text);
-      }
     }
   });
   socket.on('close', () => {
-    for (const channel of joined) channel.subscribers.delete(socket);
+    for (const channel of joined) channel.sockets.delete(socket);
   });
   socket.on('error', () => socket.terminate());
 });
+
+http.listen({ host: '127.0.0.1', port, backlog: 4096 });
