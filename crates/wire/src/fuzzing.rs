@@ -31,7 +31,7 @@ pub fn ws_decoder(data: &[u8]) {
             if let Err(violation) = drain(&mut decoder, part, &mut transcript) {
                 return (transcript, Some(violation));
             }
-            assert!(decoder.buffered() <= 2 * WS_MESSAGE_BYTES_MAX + 1024, "{} bytes are stored", decoder.buffered());
+            assert!(decoder.buffered() <= WS_MESSAGE_BYTES_MAX + 1024, "{} bytes are stored", decoder.buffered());
         }
         (transcript, None)
     };

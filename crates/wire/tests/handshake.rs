@@ -65,6 +65,9 @@ fn requests() {
     check(get, &[("Sec-WebSocket-Version", "13, 8")], Err(Version));
     check(get, &[("+Sec-WebSocket-Version", "8")], Err(Version));
     check("GET /ws HTTP/1.0", &[], Err(HttpVersion));
+    check(get, &[("Content-Length", "0")], Ok(&[]));
+    check(get, &[("Content-Length", "4")], Err(Body));
+    check(get, &[("Transfer-Encoding", "chunked")], Err(Body));
     for bad in ["a,,b", "a b", "a,", ",", "a, a", "\"a\"", "é"] {
         check(get, &[("Sec-WebSocket-Protocol", bad)], Err(Protocols));
     }
@@ -80,11 +83,12 @@ fn requests() {
 #[test]
 fn the_first_broken_rule_answers() {
     use Refusal::*;
-    let sins: [(&str, &str, Refusal); 6] = [
+    let sins: [(&str, &str, Refusal); 7] = [
         ("Upgrade", "", Upgrade),
         ("Connection", "close", Connection),
         ("Sec-WebSocket-Key", "short", Key),
         ("Sec-WebSocket-Version", "8", Version),
+        ("Content-Length", "4", Body),
         ("Sec-WebSocket-Protocol", ",", Protocols),
         ("Sec-WebSocket-Extensions", ",", Extensions),
     ];
@@ -94,9 +98,9 @@ fn the_first_broken_rule_answers() {
         check("GET /ws HTTP/1.1", &all[index..], Err(*refusal));
     }
     check("GET /ws HTTP/1.0", &all[4..], Err(HttpVersion));
-    let refusals = [Method, Upgrade, Connection, Key, Version, HttpVersion, Protocols, Extensions];
-    assert_eq!(refusals.map(Refusal::status), [405, 400, 400, 400, 426, 400, 400, 400]);
-    assert_eq!(refusals.map(|refusal| refusal.header().is_some()), [true, false, false, false, true, false, false, false]);
+    let refusals = [Method, Upgrade, Connection, Key, Version, HttpVersion, Body, Protocols, Extensions];
+    assert_eq!(refusals.map(Refusal::status), [405, 400, 400, 400, 426, 400, 400, 400, 400]);
+    assert_eq!(refusals.map(|refusal| refusal.header().is_some()), [true, false, false, false, true, false, false, false, false]);
 }
 
 #[test]

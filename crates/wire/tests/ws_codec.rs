@@ -125,6 +125,13 @@ fn a_promised_length_reserves_nothing() {
     assert!(decoder.buffered() < 512, "{} bytes", decoder.buffered());
     decode(&mut decoder, &mut vec![9; 100_000]).unwrap();
     assert!(decoder.buffered() <= 2 * 100_003 + 512, "{} bytes", decoder.buffered());
+    // Doubling stops at the limit.
+    let mut decoder = Decoder::new(Role::Server, 100_000, None);
+    for opcode in [Opcode::Binary, Opcode::Continuation] {
+        decode(&mut decoder, &mut client(opcode, false, &[9; 49_000])).unwrap();
+    }
+    decode(&mut decoder, &mut client(Opcode::Continuation, false, &[9; 1_000])).unwrap();
+    assert!(decoder.buffered() <= 100_000 + 512, "{} bytes", decoder.buffered());
 }
 
 #[test]

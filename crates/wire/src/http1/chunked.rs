@@ -33,7 +33,6 @@ pub enum ChunkedPiece<'a> {
 
 /// Why a chunked body is refused: answer [`ChunkedError::status`] and close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ChunkedError {
     /// A chunk size that is not one to sixteen hexadecimal digits.
     Size,

@@ -4,7 +4,6 @@ use std::fmt;
 
 /// A request or response head that is not taken. Answer [`HeadError::status`] and close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum HeadError {
     /// A carriage return that no line feed follows.
     BareCr,

@@ -138,12 +138,8 @@ fn parse_field(line: &[u8], start: usize) -> Result<Field, HeadError> {
         return Err(HeadError::Folding);
     }
     let colon = memchr::memchr(b':', line).filter(|colon| *colon > 0).ok_or(HeadError::HeaderName)?;
-    for byte in &line[..colon] {
-        match byte {
-            b' ' | b'\t' => return Err(HeadError::SpaceInName),
-            byte if !super::is_token_byte(*byte) => return Err(HeadError::HeaderName),
-            _ => {}
-        }
+    if let Some(byte) = line[..colon].iter().find(|byte| !super::is_token_byte(**byte)) {
+        return Err(if is_blank(*byte) { HeadError::SpaceInName } else { HeadError::HeaderName });
     }
     let raw = &line[colon + 1..];
     let leading = raw.iter().take_while(|byte| is_blank(**byte)).count();

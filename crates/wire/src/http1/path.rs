@@ -19,7 +19,6 @@ use super::query::{QueryError, percent_decode};
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PathError {
     /// The path does not start with a slash.
     NotAbsolute,

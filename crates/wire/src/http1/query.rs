@@ -20,7 +20,6 @@ pub struct Query<'q> {
 
 /// A name or value that can't be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum QueryError {
     /// A `%` that two hexadecimal digits don't follow.
     Escape,

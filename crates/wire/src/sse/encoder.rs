@@ -22,7 +22,6 @@ pub struct Event<'a> {
 
 /// An id or event name that can't be written: it has a line end or NUL in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FieldError {
     /// In the id.
     Id,

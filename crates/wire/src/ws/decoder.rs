@@ -3,7 +3,8 @@
 //! A frame is unmasked in place and handed out as a slice of the input. Only what is incomplete is stored, in one box
 //! ([`Partial`]) that is gone again when the message was taken.
 //!
-//! Invariant: between messages a decoder owns no memory outside itself, and within one at most the message limit.
+//! Invariant: between messages a decoder owns no memory outside itself, and within one no more than the bytes that came, doubled,
+//! and never more than the message limit and the box. (While a message is inflated, both of its forms exist.)
 
 use std::ops::Range;
 
@@ -184,7 +185,7 @@ impl Decoder {
         if length >> 63 != 0 {
             return Err(Violation::LengthOverflow);
         }
-        let payload_len = self.check_length(opcode, rsv1, length)?;
+        let (payload_len, room) = self.check_length(opcode, rsv1, length)?;
         let (key, rest) = match self.role {
             Role::Client => (None, rest),
             Role::Server => match rest.split_first_chunk::<4>() {
@@ -192,7 +193,7 @@ impl Decoder {
                 None => return Ok(None),
             },
         };
-        let frame = Frame { opcode, fin, rsv1, key, payload_len, received: 0 };
+        let frame = Frame { opcode, fin, rsv1, key, payload_len, room, received: 0 };
         Ok(Some((bytes.len() - rest.len(), frame)))
     }
 
@@ -214,11 +215,11 @@ impl Decoder {
         }
     }
 
-    /// Decides from the header whether the message may grow by `length` bytes.
-    fn check_length(&self, opcode: Opcode, rsv1: bool, length: u64) -> Result<usize, Violation> {
+    /// Decides from the header whether the message may grow by `length` bytes; gives that and all it may still grow by.
+    fn check_length(&self, opcode: Opcode, rsv1: bool, length: u64) -> Result<(usize, usize), Violation> {
         let length = usize::try_from(length).map_err(|_| Violation::MessageTooBig)?;
         if opcode.is_control() {
-            return Ok(length);
+            return Ok((length, length));
         }
         let assembly = self.partial.as_ref().and_then(|partial| partial.assembly.as_ref());
         let (stored, compressed) = assembly.map_or((0, rsv1), |assembly| (assembly.len(), assembly.compressed));
@@ -226,8 +227,8 @@ impl Decoder {
             true => deflate::compressed_bytes_max(self.message_bytes_max),
             false => self.message_bytes_max,
         };
-        match stored.checked_add(length) {
-            Some(total) if total <= limit => Ok(length),
+        match limit.checked_sub(stored) {
+            Some(room) if length <= room => Ok((length, room)),
             _ => Err(Violation::MessageTooBig),
         }
     }

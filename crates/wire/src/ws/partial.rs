@@ -15,6 +15,8 @@ pub(super) struct Frame {
     pub(super) rsv1: bool,
     pub(super) key: Option<[u8; 4]>,
     pub(super) payload_len: usize,
+    /// What the message's limit leaves for this frame and those after it; at least `payload_len`.
+    pub(super) room: usize,
     pub(super) received: usize,
 }
 
@@ -158,7 +160,7 @@ impl Assembly {
         }
     }
 
-    /// Makes room for `coming` bytes: doubling, but in a final frame never beyond what its header promised.
+    /// Makes room for `coming` bytes: doubling, but never beyond the limit, nor what the header of a last frame promised.
     ///
     /// A header alone reserves nothing, so that a peer pays for memory with bytes.
     fn reserve(&mut self, frame: &Frame, coming: usize) {
@@ -166,9 +168,9 @@ impl Assembly {
         if len + coming <= capacity {
             return;
         }
-        let doubled = coming.max(len);
+        let most = if frame.fin { frame.remaining() } else { frame.room - frame.received };
         // The few bytes more are for a character that was cut off.
-        let more = if frame.fin { doubled.min(frame.remaining()) + 4 } else { doubled };
+        let more = coming.max(len).min(most) + 4;
         match &mut self.body {
             Body::Text { valid, .. } => valid.reserve_exact(more),
             Body::Bytes(bytes) => bytes.reserve_exact(more),

@@ -4,7 +4,6 @@ use std::fmt;
 
 /// A broken rule of the WebSocket protocol or a limit that was passed: send [`Violation::code`] and close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Violation {
     /// A reserved header bit is set without an extension that uses it.
     ReservedBit,
