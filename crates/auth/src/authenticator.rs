@@ -152,6 +152,16 @@ impl Authenticator {
         Ok((principal, token))
     }
 
+    /// A new credential on a living connection. Its grants replace the old ones; its user must be the same, as presence and what was
+    /// sent to the user already went out under that name.
+    pub fn refresh(&self, current: &Principal, credential: &Credential, now_ms: u64) -> Result<Principal, AuthError> {
+        let renewed = self.verify(credential, now_ms)?;
+        if current.user.is_some() && current.user != renewed.user {
+            return Err(AuthError::OtherUser);
+        }
+        Ok(renewed)
+    }
+
     /// Who signed the request. `authorization` is the value of its header.
     pub fn verify_signed(&self, authorization: &str, parts: &SignedParts<'_>, now_ms: u64) -> Result<Principal, AuthError> {
         let signature = RequestSignature::parse(authorization)?;

@@ -102,6 +102,9 @@ pub enum AuthError {
     /// The user, session or token was revoked.
     #[error("the {0} was revoked; sign in again")]
     Revoked(&'static str),
+    /// A refreshed credential is for somebody else.
+    #[error("the new token is for another user than the connection; open a new connection for them")]
+    OtherUser,
     /// The list of revocations is full.
     #[error("{0} revocations are in force; raise `limits.revocations_max`, or change `app.secret` to revoke everything")]
     RevocationsFull(usize),
@@ -184,6 +187,7 @@ impl AuthError {
             | Self::Critical
             | Self::Claim { .. }
             | Self::Revoked(_)
+            | Self::OtherUser
             | Self::Ticket { .. }
             | Self::SignatureForm(_)
             | Self::Replayed
@@ -216,6 +220,7 @@ impl AuthError {
             Self::NotAccessToken => "not_access_token",
             Self::Claim { .. } => "claim",
             Self::Revoked(_) => "revoked",
+            Self::OtherUser => "other_user",
             Self::RevocationsFull(_) => "revocations_full",
             Self::ApiKey => "api_key",
             Self::Ticket { .. } => "ticket",
@@ -265,6 +270,7 @@ impl From<AuthError> for Denied {
             | AuthError::NotAccessToken
             | AuthError::Claim { .. }
             | AuthError::Revoked(_)
+            | AuthError::OtherUser
             | AuthError::ApiKey
             | AuthError::Ticket { .. }
             | AuthError::RequestSignature
@@ -310,6 +316,7 @@ mod tests {
             AuthError::NotAccessToken,
             AuthError::Claim { claim: "exp", problem: "is no number".into() },
             AuthError::Revoked("user"),
+            AuthError::OtherUser,
             AuthError::RevocationsFull(1),
             AuthError::ApiKey,
             AuthError::Ticket { ttl_s: 30 },
@@ -339,6 +346,17 @@ mod tests {
             }
             assert!(!labels.contains(&error.label()), "{} twice", error.label());
             labels.push(error.label());
+        }
+    }
+
+    #[test]
+    fn the_page_for_users_has_every_refusal() {
+        let page = include_str!("../../../docs/credentials.md");
+        for error in all() {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", error.label())));
+            let row = row.unwrap_or_else(|| panic!("docs/credentials.md has no row for `{}`", error.label()));
+            assert!(row.contains(&format!("| `{}` |", Denied::from(error.clone()).code())), "{row}");
+            assert!(error.setting().is_none_or(|setting| row.contains(&format!("`{setting}`"))), "{row}: {:?}", error.setting());
         }
     }
 
