@@ -1,1 +1,127 @@
-//! Socket.IO 5 over Engine.IO 4 and 3.
+//! Socket.IO 5 over Engine.IO 4 (and 4 over 3): `socket.io-client` and its ports, unchanged.
+//!
+//! ```text
+//!   request ── handshake ── engine (polls, WebSocket, upgrade, heartbeat) ── incoming (text + attachments, msgpack)
+//!                              └──────────── line ◄── delivery ◄── sockets (namespaces, rooms, events, recovery)
+//! ```
+//!
+//! Rooms are the hub's channels ([`channel`]), so that a socket shares them with every other dialect. Events of a room are encoded once per
+//! namespace and format, whatever carrier each client is on. A short loss of the connection is repaired from one number, the hub's cursor,
+//! which travels as the last argument of each event ([`recovery`]).
+//!
+//! Invariant: nothing of one namespace reaches another, and an invalid packet ends the connection that sent it and no other.
+
+mod channel;
+mod codes;
+mod cors;
+mod delivery;
+mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
+mod handshake;
+mod identity;
+mod incoming;
+mod line;
+mod msgpack;
+mod packet;
+mod recovery;
+mod session;
+mod settings;
+mod sockets;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
+use omnivox_core::{Dialect, EncodingKey, Event, Frame, Opening, Request, Response};
+
+use self::codes::Refused;
+use self::delivery::Format;
+use self::engine::frames;
+use self::handshake::{Admitted, Parameters};
+use self::recovery::Shelf;
+use self::session::SocketIoSession;
+pub use self::settings::{Application, CorsOrigins, NamespaceSettings, RecoverySettings, SocketIoSettings, Transports};
+
+/// One Socket.IO endpoint.
+pub struct SocketIo {
+    shared: Arc<Shared>,
+}
+
+/// What all sessions of an endpoint share.
+struct Shared {
+    settings: SocketIoSettings,
+    shelf: Option<Arc<Shelf>>,
+    /// Packets that are always the same.
+    ping: Frame,
+    noop: Frame,
+    close: Frame,
+    probe: Frame,
+}
+
+impl SocketIo {
+    /// An endpoint with these settings.
+    pub fn new(settings: SocketIoSettings) -> Self {
+        let shelf = settings.recovery.clone().map(|recovery| Arc::new(Shelf::new(recovery)));
+        let [ping, noop, close, probe] = [&b"2"[..], b"6", b"1", b"3probe"].map(frames::text);
+        Self { shared: Arc::new(Shared { settings, shelf, ping, noop, close, probe }) }
+    }
+
+    fn refuse(&self, refused: Refused, request: &Request<'_>) -> Response {
+        self.shared.settings.cors_origins.allow(request, refused.response(request.is_websocket()))
+    }
+}
+
+impl Dialect for SocketIo {
+    fn name(&self) -> &'static str {
+        match self.shared.settings.application {
+            Application::Hub | Application::Suite => "socketio",
+            Application::Echo => "engineio",
+        }
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let path = &self.shared.settings.path;
+        // Clients may be told to leave the last slash out.
+        let bare = path.trim_end_matches('/');
+        let mut routes = vec![Route::exact(path.clone())];
+        if !bare.is_empty() && bare != path {
+            routes.push(Route::exact(bare.to_owned()));
+        }
+        routes
+    }
+
+    fn open(&self, context: &OpenContext, request: &Request<'_>) -> Opening {
+        let settings = &self.shared.settings;
+        if request.method == "OPTIONS" {
+            return Opening::Respond(settings.cors_origins.preflight(request));
+        }
+        match handshake::admit(request, Parameters::parse(request.query), settings) {
+            Ok(Admitted::New(_, revision)) => {
+                let sid = identity::session_id(context.shard, &context.entropy);
+                Opening::Session(NewSession {
+                    session: Box::new(SocketIoSession::new(self.shared.clone(), revision, sid.clone(), context)),
+                    key: Some(sid),
+                    heartbeat: Heartbeat::Dialect,
+                    message_bytes_max: Some(settings.max_payload),
+                })
+            }
+            Ok(Admitted::Existing { shard, sid }) => Opening::Join { shard, key: sid.into() },
+            Err(refused) => Opening::Respond(self.refuse(refused, request)),
+        }
+    }
+
+    fn unknown_session(&self, request: &Request<'_>) -> Response {
+        self.refuse(Refused::SessionUnknown, request)
+    }
+
+    fn encode(&self, key: &EncodingKey, event: &Event, _scratch: &mut BytesMut) -> Option<Frame> {
+        let namespace = key.qualifier.as_deref().unwrap_or("/");
+        let rendered = delivery::event(Format::numbered(key.format), namespace, event, self.shared.settings.attachments_max)?;
+        Some(rendered.into_frame())
+    }
+}

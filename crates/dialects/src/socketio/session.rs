@@ -1,0 +1,160 @@
+//! One Engine.IO session with what is spoken over it.
+//!
+//! The session hands every input first to [`Engine`], which knows carriers and polls, and what comes out of it as a message to the
+//! application: Socket.IO, or an echo for the protocol's test suite.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnivox_core::session::OpenContext;
+use omnivox_core::{Actions, Control, ExchangeId, Input, Request, Session};
+
+use super::Shared;
+use super::engine::packet::{BadPacket, Message, Packet};
+use super::engine::{Brought, Engine, Outgoing, Over, Revision};
+use super::line::Line;
+use super::packet::Broken;
+use super::settings::Application;
+use super::sockets::Sockets;
+
+/// One client's session.
+pub(super) struct SocketIoSession {
+    engine: Engine,
+    /// `None` is the echo.
+    sockets: Option<Box<Sockets>>,
+    over: bool,
+}
+
+impl SocketIoSession {
+    pub(super) fn new(shared: Arc<Shared>, revision: Revision, sid: Box<str>, context: &OpenContext) -> Self {
+        let sockets = match shared.settings.application {
+            Application::Echo => None,
+            Application::Hub | Application::Suite => {
+                Some(Box::new(Sockets::new(shared.clone(), context.dialect, revision, &context.entropy, context.now)))
+            }
+        };
+        Self { engine: Engine::new(shared, revision, sid, context.now), sockets, over: false }
+    }
+
+    fn exchange(&mut self, now: Instant, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) -> Result<(), Over> {
+        if self.engine.is_fresh() {
+            self.engine.open(exchange, request, actions);
+            if let Some(sockets) = &mut self.sockets {
+                sockets.opened(request, &mut Line { now, engine: &mut self.engine, actions });
+            }
+            return Ok(());
+        }
+        match self.engine.request(now, exchange, request, actions) {
+            Brought::Nothing => Ok(()),
+            Brought::Over(over) => Err(over),
+            Brought::Packets(packets) => {
+                let outcome = packets.into_iter().try_for_each(|packet| self.packet(now, packet, actions));
+                let good = !matches!(outcome, Err(Over::ByServer));
+                self.engine.posted(exchange, request, good, actions);
+                outcome
+            }
+        }
+    }
+
+    fn packet(&mut self, now: Instant, packet: Result<Packet<'_>, BadPacket>, actions: &mut Actions) -> Result<(), Over> {
+        match packet {
+            Ok(Packet::Message(message)) => self.message(now, message, actions),
+            Ok(Packet::Ping(_)) => self.engine.ping(now, actions),
+            Ok(Packet::Pong) => {
+                self.engine.pong(now);
+                Ok(())
+            }
+            Ok(Packet::Close) => Err(Over::ByClient),
+            // Without a meaning from a client at this point, and ignored by the reference.
+            Ok(Packet::Open | Packet::Upgrade | Packet::Noop) => Ok(()),
+            Err(BadPacket) => Err(Over::ByServer),
+        }
+    }
+
+    fn message(&mut self, now: Instant, message: Message<'_>, actions: &mut Actions) -> Result<(), Over> {
+        let mut line = Line { now, engine: &mut self.engine, actions };
+        match &mut self.sockets {
+            Some(sockets) => sockets.message(message, &mut line).map_err(|Broken(_)| Over::ByServer),
+            None => {
+                let echo = match message {
+                    Message::Text(text) => Outgoing::Text(format!("4{text}").into()),
+                    Message::Binary(data) => Outgoing::Binary(data.into_owned().into()),
+                };
+                line.engine.send(echo, line.actions);
+                Ok(())
+            }
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) -> Result<(), Over> {
+        match input {
+            Input::Exchange(exchange, request) => self.exchange(now, exchange, request, actions)?,
+            Input::Abandoned(exchange) => self.engine.abandoned(exchange)?,
+            Input::Answered(exchange) => self.engine.answered(exchange),
+            Input::Attached(exchange, carrier) => self.engine.attached(exchange, carrier, actions),
+            Input::Detached(carrier) => self.engine.detached(carrier)?,
+            Input::Text(carrier, text) if self.engine.is_transport(carrier) => {
+                self.packet(now, Packet::from_text(text, self.engine.revision), actions)?;
+            }
+            Input::Binary(carrier, data) if self.engine.is_transport(carrier) => {
+                self.packet(now, Packet::from_binary(data, self.engine.revision), actions)?;
+            }
+            Input::Text(carrier, text) => self.engine.probe(carrier, Some(text), actions),
+            Input::Binary(carrier, _) => self.engine.probe(carrier, None, actions),
+            Input::Timeout => self.timeout(now, actions)?,
+            Input::Reply(ticket, outcome) => {
+                if let Some(sockets) = &mut self.sockets {
+                    sockets.reply(ticket, outcome, &mut Line { now, engine: &mut self.engine, actions });
+                }
+            }
+            Input::Event(event) => {
+                if let Some(sockets) = &mut self.sockets {
+                    sockets.room_event(event, &mut Line { now, engine: &mut self.engine, actions });
+                }
+            }
+            Input::Control(control) => {
+                if let Some(sockets) = &mut self.sockets {
+                    sockets.control(&control, &mut Line { now, engine: &mut self.engine, actions });
+                }
+                if let Control::Close(_) = control {
+                    return self.engine.flush(actions).and(Err(Over::ByServer));
+                }
+            }
+        }
+        self.engine.flush(actions)
+    }
+
+    fn timeout(&mut self, now: Instant, actions: &mut Actions) -> Result<(), Over> {
+        if let Some(sockets) = &self.sockets {
+            sockets.ending(now);
+            if sockets.connect_by().is_some_and(|connect_by| connect_by <= now) {
+                return Err(Over::ByServer);
+            }
+        }
+        self.engine.timeout(now, actions)
+    }
+}
+
+impl Session for SocketIoSession {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
+        if self.over {
+            return;
+        }
+        if let Err(over) = self.input(now, input, actions) {
+            self.over = true;
+            if let Some(sockets) = &self.sockets {
+                sockets.ending(now);
+            }
+            self.engine.end(over, actions);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let engine = self.engine.next_timeout();
+        let connect_by = self.sockets.as_ref().and_then(|sockets| sockets.connect_by());
+        Some(connect_by.map_or(engine, |connect_by| connect_by.min(engine)))
+    }
+}

@@ -1,0 +1,238 @@
+//! CONNECT: who the client is, and a socket for it in the namespace.
+//!
+//! One connection has one principal, which the first namespace's credential gives. Further namespaces share it; one that brings another
+//! credential is refused, and told to use a connection of its own (`forceNew`).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use omnivox_core::command::Connect;
+use omnivox_core::{Command, Credential, Denied, Principal, Request};
+use serde_json::Value as Json;
+
+use super::super::codes;
+use super::super::delivery::Argument;
+use super::super::engine::Revision;
+use super::super::handshake::Parameters;
+use super::super::line::Line;
+use super::super::packet::{Broken, Kind};
+use super::super::recovery::Record;
+use super::{Outline, Pending, Socket, Sockets};
+
+/// What the opening request told.
+#[derive(Default)]
+pub(super) struct Arrival {
+    host: Option<Box<str>>,
+    origin: Option<Box<str>>,
+    /// A token from the `Authorization` header, or from the query of a client that has no other place for it.
+    token: Option<Box<str>>,
+    /// A mark of the credential that gave the principal.
+    credential: Option<u64>,
+}
+
+/// A namespace that waits to be connected.
+pub(super) struct Waiting {
+    pub(super) namespace: Arc<str>,
+    pub(super) auth: Option<Box<Auth>>,
+}
+
+/// What a connect packet shows.
+pub(super) struct Auth {
+    fields: Json,
+    /// As it came.
+    text: Box<str>,
+}
+
+impl Auth {
+    fn parse(text: &str) -> Option<Box<Self>> {
+        Some(Box::new(Self { fields: serde_json::from_str(text).ok()?, text: text.into() }))
+    }
+
+    fn text_of(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// The private id of a socket that was lost.
+    pub(super) fn private_id(&self) -> Option<&str> {
+        self.text_of("pid")
+    }
+
+    /// The offset of the last event that the lost socket received.
+    pub(super) fn offset(&self) -> Option<&str> {
+        self.text_of("offset")
+    }
+
+    fn credential(&self) -> Option<Credential> {
+        let boxed = |name| self.text_of(name).map(Box::<str>::from);
+        if let Some(token) = boxed("token") {
+            return Some(Credential::Token(token));
+        }
+        if let Some(ticket) = boxed("ticket") {
+            return Some(Credential::Ticket(ticket));
+        }
+        Some(Credential::Key { id: boxed("key")?, secret: boxed("secret")? })
+    }
+}
+
+impl Arrival {
+    pub(super) fn of(request: &Request<'_>, revision: Revision) -> Self {
+        let bearer = request.header("authorization").and_then(|value| value.split_once(' '));
+        let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| Box::from(token.trim()));
+        let in_query = || match revision {
+            Revision::Three => Parameters::parse(request.query).token.map(|token| Box::from(&*token)),
+            Revision::Four => None,
+        };
+        Self {
+            host: request.header("host").map(Box::from),
+            origin: request.header("origin").map(Box::from),
+            token: bearer.or_else(in_query),
+            credential: None,
+        }
+    }
+}
+
+/// A mark by which a client's credential is known again, without keeping it.
+fn mark(credential: &Credential) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match credential {
+        Credential::Anonymous => 0.hash(&mut hasher),
+        Credential::Token(token) => (1, token).hash(&mut hasher),
+        Credential::Ticket(ticket) => (2, ticket).hash(&mut hasher),
+        Credential::Key { id, secret } => (3, id, secret).hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+impl Sockets {
+    /// A connect packet.
+    pub(super) fn connect_packet(&mut self, name: &str, auth: Option<&str>, line: &mut Line<'_>) -> Result<(), Broken> {
+        // Clients of protocol 4 write a query behind the name.
+        let name = match self.revision {
+            Revision::Three => name.split_once('?').map_or(name, |(name, _)| name),
+            Revision::Four => name,
+        };
+        let restoring = self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Restore(restore) if *restore.namespace == *name));
+        if restoring || self.waiting.iter().any(|waiting| *waiting.namespace == *name) || self.is_in(name) {
+            return Err(Broken("the namespace is connected already"));
+        }
+        self.connect(name.into(), auth, line);
+        Ok(())
+    }
+
+    fn is_in(&self, namespace: &str) -> bool {
+        self.sockets.iter().any(|socket| *socket.record.namespace == *namespace)
+    }
+
+    /// A wish to be in a namespace.
+    pub(super) fn connect(&mut self, namespace: Arc<str>, auth: Option<&str>, line: &mut Line<'_>) {
+        let settings = &self.shared.settings;
+        if !settings.namespaces.allows(&namespace) {
+            return self.connect_error(&namespace, r#"{"message":"Invalid namespace"}"#, line);
+        }
+        if self.sockets.len() + self.waiting.len() >= settings.namespaces_max {
+            let words = format!("one connection has at most {} namespaces", settings.namespaces_max);
+            let denied = Denied::Limit { setting: "namespaces_max", words: words.into() };
+            return self.connect_error(&namespace, &codes::connect_error(&denied), line);
+        }
+        self.waiting.push(Waiting { namespace, auth: auth.and_then(Auth::parse) });
+        self.ask(line);
+    }
+
+    /// Goes on with those who wait, until one needs the hub.
+    fn ask(&mut self, line: &mut Line<'_>) {
+        if self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Connect)) {
+            return;
+        }
+        while let Some(first) = self.waiting.first() {
+            let shown = first.auth.as_ref().and_then(|auth| auth.credential());
+            let credential = shown.clone().or_else(|| self.arrival.token.clone().map(Credential::Token)).unwrap_or(Credential::Anonymous);
+            let mark = mark(&credential);
+            match (&self.principal, self.arrival.credential) {
+                // A credential may follow a namespace that came without one.
+                (Some(principal), _) if shown.is_none() || self.arrival.credential == Some(mark) => {
+                    let principal = principal.clone();
+                    let waiting = self.waiting.remove(0);
+                    self.establish(waiting, &principal, line);
+                }
+                (Some(principal), _) if principal.authenticated => {
+                    let words = "one connection has one credential; connect this namespace with `forceNew: true`";
+                    let waiting = self.waiting.remove(0);
+                    self.connect_error(&waiting.namespace, &codes::connect_error(&Denied::Invalid(words.into())), line);
+                }
+                (Some(_) | None, _) => {
+                    self.arrival.credential = Some(mark);
+                    let connect = Connect { credential, host: self.arrival.host.clone(), origin: self.arrival.origin.clone() };
+                    let ticket = self.ticket(Pending::Connect);
+                    return line.run(ticket, Command::Connect(Box::new(connect)));
+                }
+            }
+        }
+    }
+
+    /// The hub knows the client.
+    pub(super) fn let_in(&mut self, principal: Arc<Principal>, line: &mut Line<'_>) {
+        self.principal = Some(principal.clone());
+        if !self.waiting.is_empty() {
+            let waiting = self.waiting.remove(0);
+            self.establish(waiting, &principal, line);
+        }
+        self.ask(line);
+    }
+
+    /// The hub does not. The connection stays: the client may try again, or another namespace.
+    pub(super) fn turn_away(&mut self, denied: &Denied, line: &mut Line<'_>) {
+        self.arrival.credential = None;
+        if !self.waiting.is_empty() {
+            let waiting = self.waiting.remove(0);
+            self.connect_error(&waiting.namespace, &codes::connect_error(denied), line);
+        }
+        self.ask(line);
+    }
+
+    fn connect_error(&self, namespace: &str, payload: &str, line: &mut Line<'_>) {
+        match self.revision {
+            Revision::Four => self.send_control(Kind::ConnectError, namespace, Some(payload), line),
+            Revision::Three => {
+                // Protocol 4 has an error packet with any JSON value; its clients show a text.
+                let message = serde_json::from_str::<Json>(payload).ok().and_then(|fields| fields.get("message").cloned());
+                self.send_control(Kind::ConnectError, namespace, Some(&message.unwrap_or_default().to_string()), line);
+            }
+        }
+    }
+
+    /// Makes a socket: the one that was lost, if the client can show that it was its own, or a new one.
+    fn establish(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+        if self.recovers() && waiting.auth.as_ref().is_some_and(|auth| auth.private_id().is_some()) {
+            self.restore(waiting, principal, line);
+        } else {
+            self.welcome(waiting, principal, line);
+        }
+    }
+
+    /// Makes a new socket.
+    pub(super) fn welcome(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+        let Waiting { namespace, auth } = waiting;
+        // Clients of protocol 4 take their session id for the socket's; here it stays a secret between the two.
+        let (id, private_id) = self.identities.next();
+        let record = Arc::new(Record::new(id.into(), namespace.clone(), principal));
+        self.seat(record, private_id, line);
+        if self.is_suite() {
+            let text = auth.map_or_else(|| "{}".into(), |auth| auth.text);
+            let outline = Outline { namespace: &namespace, name: Some("auth"), id: None };
+            self.send(outline, &[Argument::Json((&*text).into())], line);
+        }
+    }
+
+    /// Seats a socket in its namespace and tells the client.
+    pub(super) fn seat(&mut self, record: Arc<Record>, private_id: Box<str>, line: &mut Line<'_>) {
+        self.connect_by = None;
+        let mut payload = serde_json::json!({ "sid": &*record.id });
+        let kept = self.shared.shelf.as_ref().filter(|_| self.recovers()).map(|shelf| {
+            payload["pid"] = Json::from(&*private_id);
+            shelf.keep(line.now, private_id, record.clone())
+        });
+        let payload = (self.revision == Revision::Four).then(|| payload.to_string());
+        self.send_control(Kind::Connect, &record.namespace, payload.as_deref(), line);
+        self.sockets.push(Socket { record, kept });
+    }
+}

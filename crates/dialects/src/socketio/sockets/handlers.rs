@@ -1,0 +1,299 @@
+//! Events of clients: the default handlers.
+//!
+//! | event | arguments | acknowledgement |
+//! | --- | --- | --- |
+//! | `join`, `subscribe` | room, rooms, or `{room, since?, presence?}` | `{ok, rooms, offset, gap, recovered}` |
+//! | `leave`, `unsubscribe` | room or rooms | `{ok}` |
+//! | `publish` | room, event, …arguments, or `{room, event?, data?, id?}` | `{ok, id, offset}` |
+//! | `presence` | room | `{ok, room, members}` |
+//! | any other | anything | `{ok}` |
+//!
+//! Any other event goes to the rooms that the socket is in, the socket itself spared, as `socket.to(room)` does in the reference. A refusal
+//! is `{ok: false, error: {code, message}}`, or an event `error` when the client asked for no acknowledgement.
+
+use std::sync::Arc;
+
+use omnivox_core::command::{Replay, Subscribe, Subscribed};
+use omnivox_core::engine::Published;
+use omnivox_core::publication::Form;
+use omnivox_core::{Audience, ChannelName, Command, Denied, Draft};
+use serde_json::json;
+use smallvec::SmallVec;
+
+use super::super::channel::room_of;
+use super::super::codes;
+use super::super::delivery::Argument;
+use super::super::line::Line;
+use super::super::packet::Call;
+use super::super::recovery::{Record, Room};
+use super::super::tags;
+use super::requests::{self, Content, Joining, Publishing};
+use super::{Outline, Pending, Sockets};
+
+/// Who waits for the answer to an event.
+pub(super) struct Asker {
+    pub(super) record: Arc<Record>,
+    /// The acknowledgement.
+    id: Option<u64>,
+    event: Box<str>,
+}
+
+impl Asker {
+    /// For what the server does of its own accord; a refusal is told as one of a join.
+    pub(super) fn nobody(record: &Arc<Record>) -> Self {
+        Self { record: record.clone(), id: None, event: "join".into() }
+    }
+}
+
+impl Sockets {
+    /// An event of a connected socket.
+    pub(super) fn event(&mut self, record: &Arc<Record>, call: Call<'_>, line: &mut Line<'_>) {
+        if self.is_suite() {
+            return self.suite_event(record, &call, line);
+        }
+        let asker = Asker { record: record.clone(), id: call.id, event: (&*call.name).into() };
+        let most = self.shared.settings.commands_in_flight_max;
+        if self.pending.len() >= most {
+            let words = format!("{most} commands of this connection wait for an answer already");
+            return self.fail(&asker, &Denied::Limit { setting: "commands_in_flight_max", words: words.into() }, line);
+        }
+        let outcome = match &*call.name {
+            "join" | "subscribe" => self.join(asker, &call, line),
+            "leave" | "unsubscribe" => self.leave(asker, &call, line),
+            "publish" => self.publish(asker, &call, line),
+            "presence" => self.members(asker, &call, line),
+            _ => self.broadcast(asker, &call, line),
+        };
+        if let Err((asker, denied)) = outcome {
+            self.fail(&asker, &denied, line);
+        }
+    }
+
+    fn join(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
+        let namespace = asker.record.namespace.clone();
+        let mut joining = match requests::joining(&namespace, call.arguments.first().map(|argument| &**argument)) {
+            Ok(joining) => joining,
+            Err(denied) => return Err((asker, denied)),
+        };
+        let known: std::collections::HashSet<ChannelName> = asker.record.rooms().iter().map(|room| room.channel.clone()).collect();
+        let rooms: Vec<String> = joining.channels.iter().map(shown).collect();
+        joining.channels.retain(|channel| !known.contains(channel) && !self.is_joining(&asker.record, channel));
+        if joining.channels.is_empty() {
+            self.answer(&asker, &json!({ "ok": true, "rooms": rooms }), line);
+            return Ok(());
+        }
+        let subscribe = Subscribe {
+            channels: joining.channels.clone(),
+            since: joining.since,
+            delivery: self.delivery(&namespace),
+            presence: joining.presence.is_some(),
+            replay: Replay::Deliver,
+        };
+        let ticket = self.ticket(Pending::Join(asker, Box::new(joining)));
+        line.run(ticket, Command::Subscribe(Box::new(subscribe)));
+        Ok(())
+    }
+
+    fn is_joining(&self, record: &Arc<Record>, channel: &ChannelName) -> bool {
+        self.pending.iter().any(|(_, pending)| match pending {
+            Pending::Join(asker, joining) => Arc::ptr_eq(&asker.record, record) && joining.channels.contains(channel),
+            _ => false,
+        })
+    }
+
+    /// The hub let the socket into rooms.
+    pub(super) fn joined(&mut self, asker: &Asker, joining: &Joining, subscribed: &Subscribed, line: &mut Line<'_>) {
+        let rooms = joining.channels.iter().map(|channel| Room {
+            channel: channel.clone(),
+            joined: subscribed.cursor,
+            presence: joining.presence.clone(),
+        });
+        if !self.is_connected(&asker.record) {
+            // The client left the namespace meanwhile.
+            rooms.for_each(|room| self.part(&asker.record, Room { presence: None, ..room }, line));
+            return;
+        }
+        asker.record.rooms().extend(rooms);
+        let recovered: usize = subscribed.channels.iter().map(|channel| channel.recovered).sum();
+        let names: Vec<String> = joining.channels.iter().map(shown).collect();
+        let answer = json!({
+            "ok": true,
+            "rooms": names,
+            "offset": subscribed.cursor.to_string(),
+            "gap": subscribed.gap(),
+            "recovered": recovered,
+        });
+        self.answer(asker, &answer, line);
+        if let Some(presence) = &joining.presence {
+            for channel in &joining.channels {
+                let asker = Asker { record: asker.record.clone(), id: None, event: asker.event.clone() };
+                self.enter(asker, channel, presence.clone(), line);
+            }
+        }
+    }
+
+    fn leave(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
+        let namespace = asker.record.namespace.clone();
+        let leaving = match requests::joining(&namespace, call.arguments.first().map(|argument| &**argument)) {
+            Ok(leaving) => leaving,
+            Err(denied) => return Err((asker, denied)),
+        };
+        let mut left: Vec<Room> = Vec::new();
+        asker.record.rooms().retain(|room| {
+            let stays = !leaving.channels.contains(&room.channel);
+            if !stays {
+                left.push(room.clone());
+            }
+            stays
+        });
+        left.extend(self.recall_joins(&asker.record, &leaving.channels));
+        if left.is_empty() {
+            self.answer(&asker, &json!({ "ok": true }), line);
+            return Ok(());
+        }
+        for room in left {
+            self.part(&asker.record, room, line);
+        }
+        // Answers come in order: who hears of the last one knows of all.
+        if let Some((_, last)) = self.pending.last_mut() {
+            *last = Pending::Leave(asker);
+        }
+        Ok(())
+    }
+
+    /// Rooms whose join has not been answered yet, taken out of what will be joined.
+    fn recall_joins(&mut self, record: &Arc<Record>, channels: &[ChannelName]) -> Vec<Room> {
+        let mut recalled = Vec::new();
+        for (_, pending) in &mut self.pending {
+            let Pending::Join(asker, joining) = pending else { continue };
+            if !Arc::ptr_eq(&asker.record, record) {
+                continue;
+            }
+            joining.channels.retain(|channel| {
+                let stays = !channels.contains(channel);
+                if !stays {
+                    // Where it would have been joined does not matter any more.
+                    let joined = omnivox_core::Cursor { epoch: omnivox_core::Epoch(0), stamp: 0 };
+                    recalled.push(Room { channel: channel.clone(), joined, presence: None });
+                }
+                stays
+            });
+        }
+        recalled
+    }
+
+    fn publish(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
+        let Publishing { channels, event, id, content } =
+            match requests::publishing(&asker.record.namespace, &call.arguments, call.binaries) {
+                Ok(publishing) => publishing,
+                Err(denied) => return Err((asker, denied)),
+            };
+        let draft = Draft { event, id, ..draft(channels, content, Audience::default()) };
+        let ticket = self.ticket(Pending::Publish(asker));
+        line.run(ticket, Command::Publish(SmallVec::from_elem(Box::new(draft), 1)));
+        Ok(())
+    }
+
+    /// Any other event. A back-end hook would be asked here first.
+    fn broadcast(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
+        let event = match requests::event(&call.name) {
+            Ok(event) => event,
+            Err(denied) => return Err((asker, denied)),
+        };
+        let channels: SmallVec<[ChannelName; 1]> = asker.record.rooms().iter().map(|room| room.channel.clone()).collect();
+        if channels.is_empty() {
+            // As in the reference: an event that nobody is there to hear is no mistake.
+            self.answer(&asker, &json!({ "ok": true }), line);
+            return Ok(());
+        }
+        let mut content = requests::content(&call.arguments, call.binaries);
+        if self.recovers() {
+            content.tags.push((tags::SOCKET, asker.record.id.clone()));
+        }
+        let audience = Audience { except_publisher: true, ..Audience::default() };
+        // The socket may have joined rooms that it may only listen to.
+        let draft = Draft { event, skip_forbidden: true, ..draft(channels, content, audience) };
+        let ticket = self.ticket(Pending::Publish(asker));
+        line.run(ticket, Command::Publish(SmallVec::from_elem(Box::new(draft), 1)));
+        Ok(())
+    }
+
+    /// The hub took a publication, or not.
+    pub(super) fn published(&self, asker: &Asker, published: Vec<Result<Published, Denied>>, line: &mut Line<'_>) {
+        match published.into_iter().next() {
+            Some(Ok(published)) => {
+                let id = published.places.first().map(|place| place.position.to_string());
+                self.answer(asker, &json!({ "ok": true, "id": id, "offset": published.cursor.to_string() }), line);
+            }
+            Some(Err(denied)) => self.fail(asker, &denied, line),
+            None => debug_assert!(false, "one draft, one outcome"),
+        }
+    }
+
+    fn members(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
+        let asked = match requests::joining(&asker.record.namespace, call.arguments.first().map(|argument| &**argument)) {
+            Ok(asked) => asked,
+            Err(denied) => return Err((asker, denied)),
+        };
+        let [channel] = &asked.channels[..] else { return Err((asker, Denied::Invalid("name one room".into()))) };
+        let ticket = self.ticket(Pending::Members(asker, shown(channel).into()));
+        line.run(ticket, Command::Members(channel.clone()));
+        Ok(())
+    }
+
+    /// Acknowledges an event, if anybody waits for that.
+    pub(super) fn answer(&self, asker: &Asker, answer: &serde_json::Value, line: &mut Line<'_>) {
+        if asker.id.is_some() && self.is_connected(&asker.record) {
+            let outline = Outline { namespace: &asker.record.namespace, name: None, id: asker.id };
+            self.send(outline, &[Argument::Json(answer.to_string().into())], line);
+        }
+    }
+
+    /// Tells of a refusal.
+    pub(super) fn fail(&self, asker: &Asker, denied: &Denied, line: &mut Line<'_>) {
+        let mut error = codes::error(denied);
+        if asker.id.is_some() {
+            return self.answer(asker, &json!({ "ok": false, "error": error }), line);
+        }
+        if self.is_connected(&asker.record) {
+            error["event"] = (&*asker.event).into();
+            self.emit(&asker.record.namespace, "error", &error, line);
+        }
+    }
+
+    /// The handlers of the protocol's test suite.
+    fn suite_event(&self, record: &Record, call: &Call<'_>, line: &mut Line<'_>) {
+        let inline = call.binaries > 0;
+        let arguments: Vec<Argument<'_>> = call
+            .arguments
+            .iter()
+            .map(|json| if inline { Argument::Inline((&**json).into()) } else { Argument::Json((&**json).into()) })
+            .collect();
+        let outline = match (&*call.name, call.id) {
+            ("message", _) => Outline { namespace: &record.namespace, name: Some("message-back"), id: None },
+            ("message-with-ack", Some(id)) => Outline { namespace: &record.namespace, name: None, id: Some(id) },
+            _ => return,
+        };
+        self.send(outline, &arguments, line);
+    }
+}
+
+/// A room's name as its own clients know it.
+fn shown(channel: &ChannelName) -> String {
+    room_of(channel.as_str()).1.into_owned()
+}
+
+fn draft(channels: SmallVec<[ChannelName; 1]>, content: Content, audience: Audience) -> Draft {
+    let tags = (!content.tags.is_empty()).then(|| Arc::from(content.tags.as_slice()));
+    Draft {
+        channels,
+        event: None,
+        payload: content.payload,
+        id: None,
+        audience,
+        publisher: None,
+        skip_forbidden: false,
+        form: Form::Enveloped,
+        tags,
+    }
+}

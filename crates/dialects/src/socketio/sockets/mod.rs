@@ -1,0 +1,295 @@
+//! Socket.IO over one Engine.IO session: namespaces, and in each of them a socket with its rooms.
+//!
+//! A CONNECT packet asks the hub who the client is; what follows are events, most of which are commands of the hub in disguise
+//! ([`handlers`]). Every command has a [`Pending`] entry that knows who waits for the answer.
+//!
+//! Invariant: a packet for a namespace that is not connected ends the session, and an event that wants an acknowledgement gets exactly one.
+
+mod connect;
+mod handlers;
+mod requests;
+mod restore;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnivox_core::command::{Delivery, Enter};
+use omnivox_core::{CloseReason, Command, Control, Denied, EncodingKey, Event, Framing, Principal, Publication, Reply, Request, Ticket};
+use smallvec::SmallVec;
+
+use self::connect::{Arrival, Waiting};
+use self::handlers::Asker;
+use self::requests::Joining;
+use self::restore::Restore;
+use super::Shared;
+use super::codes::{self, Goodbye};
+use super::delivery::{self, Argument, Format, MemberShown, Outline, Rendered, Tail};
+use super::engine::Revision;
+use super::engine::packet::Message;
+use super::identity::Identities;
+use super::incoming::{Incoming, Reader};
+use super::line::Line;
+use super::packet::{Broken, Kind, Wish};
+use super::recovery::{Kept, Presence, Record, Room};
+use super::settings::Application;
+
+/// The Socket.IO state of a session.
+pub(super) struct Sockets {
+    shared: Arc<Shared>,
+    /// This dialect's index, for encoding keys.
+    dialect: u8,
+    revision: Revision,
+    reader: Reader,
+    identities: Identities,
+    /// How the client came; gone when nobody needs it any more.
+    arrival: Arrival,
+    principal: Option<Arc<Principal>>,
+    /// Namespaces whose connect packet waits for the hub.
+    waiting: SmallVec<[Waiting; 1]>,
+    sockets: SmallVec<[Socket; 1]>,
+    pending: Vec<(Ticket, Pending)>,
+    tickets: u32,
+    /// Until a namespace is connected.
+    connect_by: Option<Instant>,
+}
+
+/// A client in a namespace.
+struct Socket {
+    record: Arc<Record>,
+    kept: Option<Kept>,
+}
+
+/// What is to be done when a command is answered.
+enum Pending {
+    Connect,
+    Restore(Box<Restore>),
+    Join(Asker, Box<Joining>),
+    Leave(Asker),
+    Publish(Asker),
+    Members(Asker, Box<str>),
+    /// Nobody waits, but a refusal is reported.
+    Enter(Asker),
+    /// Nobody waits.
+    Quiet,
+}
+
+impl Sockets {
+    pub(super) fn new(shared: Arc<Shared>, dialect: u8, revision: Revision, entropy: &[u8; 32], now: Instant) -> Self {
+        let connect_by = Some(now + shared.settings.connect_timeout);
+        Self {
+            shared,
+            dialect,
+            revision,
+            reader: Reader::default(),
+            identities: Identities::new(entropy),
+            arrival: Arrival::default(),
+            principal: None,
+            waiting: SmallVec::new(),
+            sockets: SmallVec::new(),
+            pending: Vec::new(),
+            tickets: 0,
+            connect_by,
+        }
+    }
+
+    /// When the client must have connected a namespace.
+    pub(super) fn connect_by(&self) -> Option<Instant> {
+        self.connect_by
+    }
+
+    /// Looks at the opening request. Clients of protocol 4 are in `/` without asking.
+    pub(super) fn opened(&mut self, request: &Request<'_>, line: &mut Line<'_>) {
+        self.arrival = Arrival::of(request, self.revision);
+        if self.revision == Revision::Three {
+            self.connect("/".into(), None, line);
+        }
+    }
+
+    /// Takes a message of the client.
+    pub(super) fn message(&mut self, message: Message<'_>, line: &mut Line<'_>) -> Result<(), Broken> {
+        let shared = self.shared.clone();
+        let Some(Incoming { namespace, wish }) = self.reader.take(message, &shared.settings)? else { return Ok(()) };
+        let index = self.sockets.iter().position(|socket| *socket.record.namespace == *namespace);
+        match (wish, index) {
+            (Wish::Connect(auth), None) => self.connect_packet(&namespace, auth.as_deref(), line),
+            (Wish::Connect(_), Some(_)) => Err(Broken("the namespace is connected already")),
+            (_, None) => Err(Broken("the namespace is not connected")),
+            (Wish::Event(call), Some(index)) => {
+                let record = self.sockets[index].record.clone();
+                self.event(&record, call, line);
+                Ok(())
+            }
+            (Wish::Disconnect, Some(index)) => {
+                self.disconnect(index, line);
+                Ok(())
+            }
+            // No event of the server asks for an acknowledgement yet; one that nobody waits for is ignored, as in the reference.
+            (Wish::Ack, Some(_)) => Ok(()),
+        }
+    }
+
+    /// Takes the hub's answer.
+    pub(super) fn reply(&mut self, ticket: Ticket, outcome: Result<Reply, Denied>, line: &mut Line<'_>) {
+        let Some(at) = self.pending.iter().position(|(known, _)| *known == ticket) else { return };
+        // Answers come in order, so that this is nearly always the first.
+        let (_, pending) = self.pending.remove(at);
+        match (pending, outcome) {
+            (Pending::Connect, Ok(Reply::Connected(principal))) => self.let_in(principal, line),
+            (Pending::Connect, Err(denied)) => self.turn_away(&denied, line),
+            (Pending::Restore(restore), Ok(Reply::Subscribed(subscribed))) => self.restored(*restore, &subscribed, line),
+            (Pending::Restore(restore), _) => self.not_restored(*restore, line),
+            (Pending::Join(asker, joining), Ok(Reply::Subscribed(subscribed))) => self.joined(&asker, &joining, &subscribed, line),
+            (Pending::Publish(asker), Ok(Reply::Published(published))) => self.published(&asker, published, line),
+            (Pending::Members(asker, room), Ok(Reply::Members(members))) => {
+                let members: Vec<_> = members.iter().map(MemberShown::of).collect();
+                self.answer(&asker, &serde_json::json!({ "ok": true, "room": room, "members": members }), line);
+            }
+            (Pending::Leave(asker), Ok(_)) => self.answer(&asker, &serde_json::json!({ "ok": true }), line),
+            (Pending::Join(asker, _) | Pending::Publish(asker) | Pending::Members(asker, _) | Pending::Leave(asker), Err(denied)) => {
+                self.fail(&asker, &denied, line);
+            }
+            (Pending::Enter(asker), Err(denied)) => self.fail(&asker, &denied, line),
+            (Pending::Connect | Pending::Join(..) | Pending::Publish(_) | Pending::Members(..), Ok(_)) => {
+                debug_assert!(false, "a command gets its own kind of reply");
+            }
+            (Pending::Enter(_) | Pending::Quiet, _) => {}
+        }
+    }
+
+    /// An event of a room, for a client whose packets are not shared.
+    pub(super) fn room_event(&mut self, event: &Event, line: &mut Line<'_>) {
+        let (namespace, _) = super::channel::room_of(event.channel().as_str());
+        if let Some(packet) = delivery::event(self.format(), &namespace, event, self.shared.settings.attachments_max) {
+            line.send(packet);
+        }
+    }
+
+    /// The hub wants something. The session ends when it says so.
+    pub(super) fn control(&mut self, control: &Control, line: &mut Line<'_>) {
+        match control {
+            Control::Direct(publication) => self.direct(publication, line),
+            Control::Unsubscribed(channel) => {
+                for socket in &self.sockets {
+                    socket.record.rooms().retain(|room| room.channel != *channel);
+                }
+            }
+            Control::Close(reason) => self.goodbye(*reason, line),
+        }
+    }
+
+    /// A message for this session alone: to `/` if it is there, else to the namespace that it connected first.
+    fn direct(&self, publication: &Publication, line: &mut Line<'_>) {
+        let root = self.sockets.iter().find(|socket| &*socket.record.namespace == "/");
+        let Some(socket) = root.or_else(|| self.sockets.first()) else { return };
+        let format = self.format();
+        let tail = format.offset.then_some(Tail::Nothing);
+        let namespace = &socket.record.namespace;
+        if let Some(packet) = delivery::publication(format.parser, namespace, publication, tail, self.shared.settings.attachments_max) {
+            line.send(packet);
+        }
+    }
+
+    fn goodbye(&mut self, reason: CloseReason, line: &mut Line<'_>) {
+        let Goodbye::StayAway(words) = codes::goodbye(reason) else { return };
+        for socket in std::mem::take(&mut self.sockets) {
+            let namespace = &socket.record.namespace;
+            self.emit(namespace, "error", &serde_json::json!({ "code": reason.label(), "message": words }), line);
+            line.send(delivery::control(self.reader.parser(), Kind::Disconnect, namespace, None));
+            if let Some(kept) = socket.kept {
+                kept.dismiss();
+            }
+        }
+    }
+
+    /// The client leaves a namespace for good.
+    fn disconnect(&mut self, index: usize, line: &mut Line<'_>) {
+        let socket = self.sockets.remove(index);
+        let rooms = std::mem::take(&mut *socket.record.rooms());
+        for room in rooms {
+            self.part(&socket.record, room, line);
+        }
+        if let Some(kept) = socket.kept {
+            kept.dismiss();
+        }
+    }
+
+    /// Leaves a room, without waiting for the answers. The last ticket is given.
+    fn part(&mut self, record: &Record, room: Room, line: &mut Line<'_>) {
+        if room.presence.is_some() {
+            let ticket = self.ticket(Pending::Quiet);
+            line.run(ticket, Command::Leave(room.channel.clone(), record.id.clone()));
+        }
+        let ticket = self.ticket(Pending::Quiet);
+        line.run(ticket, Command::Unsubscribe(room.channel));
+    }
+
+    /// Appears in a room's presence set.
+    fn enter(&mut self, asker: Asker, channel: &omnivox_core::ChannelName, presence: Presence, line: &mut Line<'_>) {
+        let enter = Enter { channel: channel.clone(), key: asker.record.id.clone(), data: presence.data, update_only: false };
+        let ticket = self.ticket(Pending::Enter(asker));
+        line.run(ticket, Command::Enter(Box::new(enter)));
+    }
+
+    fn ticket(&mut self, pending: Pending) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        let ticket = Ticket(self.tickets);
+        self.pending.push((ticket, pending));
+        ticket
+    }
+
+    /// Whether the socket is still connected.
+    fn is_connected(&self, record: &Arc<Record>) -> bool {
+        self.sockets.iter().any(|socket| Arc::ptr_eq(&socket.record, record))
+    }
+
+    fn format(&self) -> Format {
+        Format { parser: self.reader.parser(), offset: self.recovers() }
+    }
+
+    /// Whether lost connections of this client can be taken up again.
+    fn recovers(&self) -> bool {
+        self.revision == Revision::Four && self.shared.shelf.is_some()
+    }
+
+    /// How events of rooms reach this client.
+    fn delivery(&self, namespace: &Arc<str>) -> Delivery {
+        match self.revision {
+            Revision::Three => Delivery::Stateful,
+            Revision::Four => Delivery::Shared(EncodingKey {
+                dialect: self.dialect,
+                format: self.format().number(),
+                framing: Framing::WebSocket,
+                qualifier: (&**namespace != "/").then(|| namespace.clone()),
+            }),
+        }
+    }
+
+    /// Emits an event of the server's own. Its argument is an object, which no client library takes for an offset.
+    fn emit(&self, namespace: &str, name: &str, argument: &serde_json::Value, line: &mut Line<'_>) {
+        let argument = Argument::Json(argument.to_string().into());
+        self.send(Outline { namespace, name: Some(name), id: None }, &[argument], line);
+    }
+
+    fn send(&self, outline: Outline<'_>, arguments: &[Argument<'_>], line: &mut Line<'_>) {
+        let packet = delivery::render(self.reader.parser(), outline, arguments, None, self.shared.settings.attachments_max);
+        if let Some(packet) = packet {
+            line.send(packet);
+        }
+    }
+
+    fn send_control(&self, kind: Kind, namespace: &str, payload: Option<&str>, line: &mut Line<'_>) {
+        let packet: Rendered = delivery::control(self.reader.parser(), kind, namespace, payload);
+        line.send(packet);
+    }
+
+    fn is_suite(&self) -> bool {
+        self.shared.settings.application == Application::Suite
+    }
+
+    /// The session ends: tells the time to those who count how long it is gone.
+    pub(super) fn ending(&self, now: Instant) {
+        if let Some(shelf) = &self.shared.shelf {
+            shelf.note(now);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A client comes back: its socket's id, its rooms, and what it missed, before it is told that it is connected.
+//!
+//! What was missed comes in the hub's reply, because not all of it is the socket's: nothing from before it joined the room, and nothing that
+//! it emitted itself. When the last page is sent, the rooms are subscribed from exactly there.
+//!
+//! Invariant: a socket is taken up again with everything that it missed, or not at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use omnivox_core::command::{Replay, Subscribe, Subscribed};
+use omnivox_core::{ChannelName, Command, Cursor, Mark, Principal, Publication};
+
+use super::super::delivery::{self, Tail};
+use super::super::line::Line;
+use super::super::recovery::{Record, Room};
+use super::super::tags;
+use super::connect::Waiting;
+use super::{Asker, Pending, Sockets};
+
+/// A socket on its way back.
+pub(super) struct Restore {
+    pub(super) namespace: Arc<str>,
+    record: Record,
+    private_id: Box<str>,
+    rooms: Vec<Room>,
+    since: Cursor,
+    /// Whether the rooms are subscribed when the answer is there, whatever was missed.
+    final_page: bool,
+    /// What to do otherwise.
+    waiting: Waiting,
+    principal: Arc<Principal>,
+}
+
+impl Sockets {
+    /// Looks for the socket that the client had.
+    pub(super) fn restore(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+        match self.find(&waiting, principal, line) {
+            Some((record, private_id, rooms, Some(since))) => {
+                let restore = Restore {
+                    namespace: waiting.namespace.clone(),
+                    record,
+                    private_id,
+                    rooms,
+                    since,
+                    final_page: false,
+                    waiting,
+                    principal: Arc::new(principal.clone()),
+                };
+                self.fetch(restore, line);
+            }
+            Some((record, private_id, _, None)) => self.seat(Arc::new(record), private_id, line),
+            None => self.welcome(waiting, principal, line),
+        }
+    }
+
+    /// The record, its private id, its rooms and the place to go on from; no place when there are no rooms.
+    fn find(&self, waiting: &Waiting, principal: &Principal, line: &Line<'_>) -> Option<(Record, Box<str>, Vec<Room>, Option<Cursor>)> {
+        let auth = waiting.auth.as_ref()?;
+        let private_id = auth.private_id()?;
+        let record = self.shared.shelf.as_ref()?.take(line.now, private_id, &waiting.namespace, principal)?;
+        let rooms = record.rooms().clone();
+        let since = match auth.offset() {
+            Some(offset) => match Mark::parse(offset) {
+                Ok(Mark::Cursor(cursor)) => Some(cursor),
+                // Some event ended with a text that was not ours.
+                Ok(Mark::Position(_) | Mark::Offset(_) | Mark::Earliest) | Err(_) => return None,
+            },
+            // It received nothing: all that came since it joined was missed.
+            None => rooms.iter().map(|room| room.joined).min_by_key(|joined| joined.stamp),
+        };
+        if rooms.is_empty() {
+            return Some((record, private_id.into(), rooms, None));
+        }
+        since.filter(|since| rooms.iter().all(|room| room.joined.epoch == since.epoch))?;
+        Some((record, private_id.into(), rooms, since))
+    }
+
+    fn fetch(&mut self, restore: Restore, line: &mut Line<'_>) {
+        let subscribe = Subscribe {
+            channels: restore.rooms.iter().map(|room| room.channel.clone()).collect(),
+            since: Some(Mark::Cursor(restore.since)),
+            delivery: self.delivery(&restore.namespace),
+            // A subscribe has one wish for all its rooms; who had presence anywhere hears of it everywhere.
+            presence: restore.rooms.iter().any(|room| room.presence.is_some()),
+            replay: if restore.final_page { Replay::Deliver } else { Replay::InReply },
+        };
+        let ticket = self.ticket(Pending::Restore(Box::new(restore)));
+        line.run(ticket, Command::Subscribe(Box::new(subscribe)));
+    }
+
+    /// The hub answered with what was missed, or with the subscription.
+    pub(super) fn restored(&mut self, mut restore: Restore, subscribed: &Subscribed, line: &mut Line<'_>) {
+        if subscribed.gap() {
+            if restore.final_page {
+                restore.rooms.iter().for_each(|room| self.part(&restore.record, Room { presence: None, ..room.clone() }, line));
+            }
+            return self.not_restored(restore, line);
+        }
+        if restore.final_page || (subscribed.missed.is_empty() && !subscribed.more) {
+            return self.seat_again(restore, line);
+        }
+        self.send_missed(&restore, subscribed, line);
+        if let Some((last, _)) = subscribed.missed.last() {
+            restore.since = last.cursor;
+        }
+        restore.final_page = !subscribed.more;
+        self.fetch(restore, line);
+    }
+
+    fn send_missed(&self, restore: &Restore, subscribed: &Subscribed, line: &mut Line<'_>) {
+        let joined: HashMap<&ChannelName, Cursor> = restore.rooms.iter().map(|room| (&room.channel, room.joined)).collect();
+        let concerns = |publication: &Publication| {
+            let there = |channel: &ChannelName| joined.get(channel).is_some_and(|joined| joined.stamp < publication.cursor.stamp);
+            publication.places.iter().any(|place| there(&place.channel)) && publication.tag(tags::SOCKET) != Some(&*restore.record.id)
+        };
+        let parser = self.reader.parser();
+        for (publication, _) in subscribed.missed.iter().filter(|(publication, _)| concerns(publication)) {
+            let tail = Some(Tail::Offset(publication.cursor));
+            let most = self.shared.settings.attachments_max;
+            if let Some(packet) = delivery::publication(parser, &restore.namespace, publication, tail, most) {
+                line.send(packet);
+            }
+        }
+    }
+
+    fn seat_again(&mut self, restore: Restore, line: &mut Line<'_>) {
+        let record = Arc::new(restore.record);
+        self.seat(record.clone(), restore.private_id, line);
+        for room in restore.rooms {
+            if let Some(presence) = room.presence {
+                self.enter(Asker::nobody(&record), &room.channel, presence, line);
+            }
+        }
+    }
+
+    /// The client starts anew.
+    pub(super) fn not_restored(&mut self, restore: Restore, line: &mut Line<'_>) {
+        self.welcome(restore.waiting, &restore.principal, line);
+    }
+}
