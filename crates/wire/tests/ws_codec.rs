@@ -174,6 +174,12 @@ fn nothing_is_read_after_the_end() {
         assert!(matches!(closed.as_deref(), Ok([close]) if close == "Close(Some((1000, \"\")))") || closed.is_err(), "{closed:?}");
         assert_eq!(decode(&mut decoder, &mut client(Opcode::Text, true, b"later")), Ok(vec![]));
     }
+    // Not even the memory of a message that was open is kept.
+    let mut decoder = Decoder::new(Role::Server, 1024, None);
+    let open = client(Opcode::Text, false, b"never completed");
+    let closed = decode(&mut decoder, &mut [open, client(Opcode::Close, true, b"")].concat());
+    assert_eq!(closed, Ok(vec!["Close(None)".to_owned()]));
+    assert_eq!(decoder.buffered(), 0);
 }
 
 #[test]

@@ -62,6 +62,8 @@ impl Decoder {
     pub fn step<'a>(&'a mut self, input: &'a mut [u8]) -> Result<Step<'a>, Violation> {
         self.release();
         if self.finished {
+            // A message that was open when the end came is never completed.
+            self.partial = None;
             return Ok(Step { consumed: input.len(), message: None });
         }
         let (consumed, found) = match self.advance(input) {
