@@ -35,6 +35,8 @@ pub struct PageSigns<'a> {
     pub fetch_site: Option<&'a str>,
     /// `Host`, as the front door believes it.
     pub host: Option<&'a str>,
+    /// Whether the request came over TLS. Then the server's own page must have, too: anyone on the way can write a page without.
+    pub secure: bool,
 }
 
 /// Whether the cookie of a request counts as a credential. `*` in the settings is not enough here: any page could then act for the user.
@@ -45,7 +47,7 @@ pub fn cookie_counts(settings: &[String], signs: &PageSigns<'_>) -> Result<(), A
         (None, None) if signs.fetch_site == Some("same-origin") => return Ok(()),
         (None, None) => return Err(AuthError::CookieWithoutOrigin),
     };
-    let own = signs.host.is_some_and(|host| page.is_at(host));
+    let own = signs.host.is_some_and(|host| page.is_at(host, signs.secure));
     let listed = settings.iter().any(|setting| setting != "*" && page.matches(setting));
     if own || listed { Ok(()) } else { Err(AuthError::Origin(quoted(page.text))) }
 }
@@ -131,9 +133,9 @@ impl<'a> Origin<'a> {
     }
 
     /// Whether the page comes from the very host that it asks.
-    fn is_at(&self, host: &str) -> bool {
-        matches!(self.scheme, "http" | "https")
-            && without_default_port(self.scheme, self.authority).eq_ignore_ascii_case(without_default_port(self.scheme, host))
+    fn is_at(&self, host: &str, secure: bool) -> bool {
+        let trusted = self.scheme == "https" || (self.scheme == "http" && !secure);
+        trusted && without_default_port(self.scheme, self.authority).eq_ignore_ascii_case(without_default_port(self.scheme, host))
     }
 }
 
@@ -183,13 +185,16 @@ mod tests {
     fn a_cookie_counts_only_with_a_sign_of_its_page() {
         let check = |settings: &str, origin: &str, referer: &str, site: &str, fine: bool| {
             let sign = |text| Some(text).filter(|text: &&str| !text.is_empty());
-            let signs = PageSigns { origin: sign(origin), referer: sign(referer), fetch_site: sign(site), host: Some("hub.test") };
+            let signs =
+                PageSigns { origin: sign(origin), referer: sign(referer), fetch_site: sign(site), host: Some("hub.test"), secure: true };
             assert_eq!(cookie_counts(&list(settings), &signs).is_ok(), fine, "{settings} {signs:?}");
         };
         check("https://a.test", "https://a.test", "", "cross-site", true);
         check("", "https://hub.test", "", "", true);
         check("", "https://hub.test:443", "", "", true);
         check("", "https://hub.test:444", "", "", false);
+        check("", "http://hub.test", "", "", false);
+        check("", "ftp://hub.test", "", "", false);
         check("*", "https://evil.test", "", "", false);
         check("*", "null", "", "same-origin", false);
         check("", "https://evil.test", "https://hub.test/", "same-origin", false);
@@ -202,6 +207,8 @@ mod tests {
         check("", "", "", "same-site", false);
         check("", "", "", "none", false);
         check("*", "", "", "", false);
+        let plain = PageSigns { origin: Some("http://hub.test"), host: Some("hub.test:80"), ..PageSigns::default() };
+        assert!(cookie_counts(&[], &plain).is_ok(), "a server without TLS has pages without");
     }
 
     #[test]

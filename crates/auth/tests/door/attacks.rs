@@ -1,5 +1,7 @@
 //! What must never be let in.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use omnivox_auth::key::Algorithm;
@@ -9,7 +11,6 @@ use omnivox_auth::secret::Secret;
 use omnivox_auth::token::{Keys, SIGNATURE_TRIES_MAX, TokenRules, Trust};
 use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
 use omnivox_core::{Credential, Denied, Permissions, UserId};
-use std::sync::Arc;
 
 use crate::world::{
     NOW_MS, NOW_S, OTHER_SECRET, SECRET, Signer, World, ana, ana_of_provider, app, door_of, ec, own, provider, raw_token, rsa, secret_key,
