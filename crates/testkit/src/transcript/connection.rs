@@ -6,7 +6,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use omnivox_core::session::Drain;
 use omnivox_core::{CarrierId, ExchangeId, Frame, FrameKind, Response};
-use omnivox_wire::ws::{Decoder, Message};
+use omnivox_wire::ws::{Decoder, Message, Role};
 
 use super::{Seen, hex, shown};
 
@@ -110,17 +110,37 @@ impl Connection {
 
 pub(super) fn drained(drain: &Drain, frames: &[Frame]) -> Response {
     let mut body = drain.head.body.to_vec();
-    for (index, frame) in frames.iter().enumerate() {
+    for (index, (kind, payload)) in frames.iter().flat_map(messages).enumerate() {
         if index > 0 {
             body.extend_from_slice(drain.separator);
         }
-        if frame.kind() == FrameKind::Binary {
+        if kind == FrameKind::Binary {
             body.extend_from_slice(drain.binary_prefix.as_bytes());
-            body.extend_from_slice(base64::engine::general_purpose::STANDARD.encode(frame.payload()).as_bytes());
+            body.extend_from_slice(base64::engine::general_purpose::STANDARD.encode(payload).as_bytes());
         } else {
-            body.extend_from_slice(&frame.payload());
+            body.extend_from_slice(&payload);
         }
     }
     body.extend_from_slice(&drain.end);
     Response { body: Bytes::from(body), ..drain.head.clone() }
+}
+
+/// The messages of a frame: itself, or for a raw one the WebSocket frames that it is a row of.
+fn messages(frame: &Frame) -> Vec<(FrameKind, Bytes)> {
+    if frame.kind() != FrameKind::Raw {
+        return vec![(frame.kind(), frame.payload())];
+    }
+    let mut decoder = Decoder::new(Role::Client, 64 << 20, None);
+    let mut row = frame.wire().to_vec();
+    let (mut at, mut messages) = (0, Vec::new());
+    loop {
+        let step = decoder.step(&mut row[at..]).expect("what we send is legal");
+        at += step.consumed;
+        match step.message {
+            Some(Message::Text(text)) => messages.push((FrameKind::Text, Bytes::copy_from_slice(text.as_bytes()))),
+            Some(Message::Binary(data)) => messages.push((FrameKind::Binary, Bytes::copy_from_slice(data))),
+            Some(control) => panic!("no message: {control:?}"),
+            None => return messages,
+        }
+    }
 }

@@ -264,6 +264,7 @@ impl<'d> Stage<'d> {
             Action::Push(frame) => self.actors[actor].outbox.push_back(frame),
             Action::Respond(exchange, response) => {
                 let label = self.take_exchange(actor, exchange);
+                self.actors[actor].hold.take_if(|(held, _)| *held == exchange);
                 self.connection(&label).answer(&response);
             }
             Action::Upgrade(exchange, subprotocol) => {
@@ -271,14 +272,14 @@ impl<'d> Stage<'d> {
                 let headers = subprotocol.map(|name| ("sec-websocket-protocol".to_owned(), name.to_string()));
                 let seen = Seen { line: "101".to_owned(), headers: headers.into_iter().collect() };
                 self.connection(&label).seen.push_back(seen);
-                let carrier = self.attach(actor, &label);
+                let carrier = self.attach(actor, exchange, &label);
                 let decoder = Box::new(Decoder::new(Role::Client, 64 << 20, None));
                 self.connection(&label).state = State::WebSocket(actor, carrier, decoder);
                 self.input(actor, Input::Attached(exchange, carrier));
             }
             Action::Stream(exchange, head) => {
                 let label = self.take_exchange(actor, exchange);
-                let carrier = self.attach(actor, &label);
+                let carrier = self.attach(actor, exchange, &label);
                 let connection = self.connection(&label);
                 connection.see_head(&head, "");
                 if !head.body.is_empty() {
@@ -300,11 +301,12 @@ impl<'d> Stage<'d> {
         slot.and_then(Option::take).unwrap_or_else(|| panic!("{exchange:?} is answered twice or never was"))
     }
 
-    fn attach(&mut self, actor: usize, label: &str) -> CarrierId {
+    /// A carrier of the session; the one that the opening request became is promoted by itself.
+    fn attach(&mut self, actor: usize, exchange: ExchangeId, label: &str) -> CarrierId {
         let known = &mut self.actors[actor];
         let carrier = CarrierId(index(known.carriers.len()));
         known.carriers.push(Some(label.to_owned()));
-        if carrier.0 == 0 {
+        if exchange.0 == 0 {
             known.promoted = Some(carrier);
         }
         carrier
