@@ -4,7 +4,7 @@
 //! application: Socket.IO, or an echo for the protocol's test suite.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use omnivox_core::session::OpenContext;
 use omnivox_core::{Actions, Control, ExchangeId, Input, Request, Session};
@@ -22,8 +22,20 @@ pub(super) struct SocketIoSession {
     engine: Engine,
     /// `None` is the echo.
     sockets: Option<Box<Sockets>>,
-    over: bool,
+    state: State,
 }
+
+/// Whether the session goes on.
+#[derive(Clone, Copy)]
+enum State {
+    Live,
+    /// The client said goodbye; a poll that it sent at the same time is answered until then.
+    Leaving(Instant),
+    Over,
+}
+
+/// How long a poll may be behind the goodbye that was sent beside it.
+const LEAVING_TIME: Duration = Duration::from_millis(100);
 
 impl SocketIoSession {
     pub(super) fn new(shared: Arc<Shared>, revision: Revision, sid: Box<str>, context: &OpenContext) -> Self {
@@ -33,7 +45,7 @@ impl SocketIoSession {
                 Some(Box::new(Sockets::new(shared.clone(), context.dialect, revision, &context.entropy, context.now)))
             }
         };
-        Self { engine: Engine::new(shared, revision, sid, context.now), sockets, over: false }
+        Self { engine: Engine::new(shared, revision, sid, context.now), sockets, state: State::Live }
     }
 
     fn exchange(&mut self, now: Instant, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) -> Result<(), Over> {
@@ -135,26 +147,61 @@ impl SocketIoSession {
     }
 }
 
-impl Session for SocketIoSession {
-    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
-        if self.over {
+impl SocketIoSession {
+    fn end(&mut self, now: Instant, over: Over, actions: &mut Actions) {
+        if let Some(sockets) = &self.sockets {
+            sockets.ending(now);
+        }
+        if over == Over::ByClient && self.engine.is_polling() && !self.engine.is_polled() {
+            // Requests travel on connections of their own: the poll may come right behind.
+            self.state = State::Leaving(now + LEAVING_TIME);
             return;
         }
-        if let Err(over) = self.input(now, input, actions) {
-            self.over = true;
-            if let Some(sockets) = &self.sockets {
-                sockets.ending(now);
+        self.state = State::Over;
+        self.engine.end(over, actions);
+    }
+
+    /// An input for a session whose client said goodbye.
+    fn leaving(&mut self, input: &Input<'_>, actions: &mut Actions) {
+        match input {
+            Input::Exchange(exchange, request) if request.method == "GET" && !request.is_websocket() => {
+                self.engine.last_poll(*exchange, request, actions);
             }
-            self.engine.end(over, actions);
+            Input::Exchange(exchange, request) => self.engine.too_late(*exchange, request, actions),
+            Input::Timeout => {}
+            _ => return,
+        }
+        self.state = State::Over;
+        self.engine.end(Over::Lost, actions);
+    }
+}
+
+impl Session for SocketIoSession {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
+        match (self.state, &input) {
+            (State::Over, _) => {}
+            (State::Leaving(_), _) => self.leaving(&input, actions),
+            (State::Live, Input::Exchange(exchange, request)) if self.engine.is_overdue(now) => {
+                self.engine.too_late(*exchange, request, actions);
+                self.end(now, Over::ByServer, actions);
+            }
+            (State::Live, _) => {
+                if let Err(over) = self.input(now, input, actions) {
+                    self.end(now, over, actions);
+                }
+            }
         }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        if self.over {
-            return None;
+        match self.state {
+            State::Live => {
+                let engine = self.engine.next_timeout();
+                let connect_by = self.sockets.as_ref().and_then(|sockets| sockets.connect_by());
+                Some(connect_by.map_or(engine, |connect_by| connect_by.min(engine)))
+            }
+            State::Leaving(until) => Some(until),
+            State::Over => None,
         }
-        let engine = self.engine.next_timeout();
-        let connect_by = self.sockets.as_ref().and_then(|sockets| sockets.connect_by());
-        Some(connect_by.map_or(engine, |connect_by| connect_by.min(engine)))
     }
 }

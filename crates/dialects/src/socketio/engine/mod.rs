@@ -17,7 +17,7 @@ pub(super) mod payload;
 mod queue;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use omnivox_core::session::Drain;
@@ -71,6 +71,8 @@ pub(super) struct Engine {
     beat: Beat,
     /// Revision 3, while polling.
     queue: Option<Box<Queue>>,
+    /// The client said at its opening that it can't take binary bodies.
+    base64: bool,
 }
 
 enum Current {
@@ -111,7 +113,7 @@ impl Engine {
             Revision::Three => Beat { at: now + settings.ping_interval + settings.ping_timeout, expecting: true },
         };
         let queue = (revision == Revision::Three).then(Box::default);
-        Self { shared, revision, sid, current: Current::Fresh, poll: None, unwanted: SmallVec::new(), beat, queue }
+        Self { shared, revision, sid, current: Current::Fresh, poll: None, unwanted: SmallVec::new(), beat, queue, base64: false }
     }
 
     /// Whether the opening request has not been handled yet.
@@ -133,11 +135,13 @@ impl Engine {
         let packet = self.open_packet(transport);
         if transport == Transport::WebSocket {
             self.current = Current::WebSocket(None);
+            self.queue = None;
             actions.push(Action::Upgrade(exchange, None));
             actions.push(Action::Push(frames::text(packet.as_bytes())));
             return;
         }
         self.current = Current::Polling(None);
+        self.base64 = Parameters::parse(request.query).base64;
         let mut head = self.head(request);
         if let Some(name) = &self.shared.settings.cookie {
             head = head.header("set-cookie", format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", self.sid));
@@ -147,7 +151,7 @@ impl Engine {
                 head.body = packet.into();
                 head.header("content-type", POLL_TYPE)
             }
-            Revision::Three => queue::answer(&[Outgoing::Text(packet.into())], style(request, head)),
+            Revision::Three => queue::answer(&[Outgoing::Text(packet.into())], self.style(request, head)),
         };
         actions.respond(exchange, response);
     }
@@ -169,6 +173,13 @@ impl Engine {
     fn head(&self, request: &Request<'_>) -> Response {
         let head = Response::new(200).header("cache-control", "no-store");
         self.shared.settings.cors_origins.allow(request, head)
+    }
+
+    /// How the answer to a poll of revision 3 has to look.
+    fn style(&self, request: &Request<'_>, head: Response) -> Style {
+        let callback = Parameters::parse(request.query).callback;
+        let callback = callback.map(|index| index.chars().filter(char::is_ascii_digit).collect());
+        Style { head, callback, base64: self.base64 }
     }
 
     fn refuse(&self, exchange: ExchangeId, status: u16, request: &Request<'_>, actions: &mut Actions) {
@@ -231,7 +242,7 @@ impl Engine {
                 actions.push(Action::Hold(exchange, Box::new(drain)));
             }
             Revision::Three => {
-                self.poll = Some(Poll { exchange, style: Some(Box::new(style(request, head))) });
+                self.poll = Some(Poll { exchange, style: Some(Box::new(self.style(request, head))) });
                 if upgrading {
                     self.release(NOOP, actions);
                 }
@@ -434,9 +445,45 @@ impl Engine {
         if self.beat.expecting {
             return Err(Over::ByServer);
         }
-        self.beat = Beat { at: now + self.shared.settings.ping_timeout, expecting: true };
+        // A ping that is a little late leaves the client's time as it was announced; one that is very late gives it anew.
+        let due = if now - self.beat.at < PING_LATE_MAX { self.beat.at } else { now };
+        self.beat = Beat { at: due + self.shared.settings.ping_timeout, expecting: true };
         actions.push(Action::Push(self.shared.ping.clone()));
         Ok(())
+    }
+
+    /// Whether the client is overdue, even when the timer has not noticed yet.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.beat.expecting && self.beat.at <= now
+    }
+
+    /// Answers a request of a session that is over.
+    pub(super) fn too_late(&self, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) {
+        let refused = Refused::SessionUnknown.response(request.is_websocket());
+        actions.respond(exchange, self.shared.settings.cors_origins.allow(request, refused));
+    }
+
+    /// Whether a poll waits.
+    pub(super) fn is_polled(&self) -> bool {
+        self.poll.is_some()
+    }
+
+    /// Whether the client polls.
+    pub(super) fn is_polling(&self) -> bool {
+        matches!(self.current, Current::Polling(_))
+    }
+
+    /// Answers a poll that crossed the client's goodbye.
+    pub(super) fn last_poll(&self, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) {
+        let mut head = self.head(request);
+        let response = match self.revision {
+            Revision::Four => {
+                head.body = Bytes::from_static(NOOP.as_bytes());
+                head.header("content-type", POLL_TYPE)
+            }
+            Revision::Three => queue::answer(&[Outgoing::Text(Bytes::from_static(NOOP.as_bytes()))], self.style(request, head)),
+        };
+        actions.respond(exchange, response);
     }
 
     /// Ends the session: a poll that waits is told, a WebSocket just closes.
@@ -450,15 +497,11 @@ impl Engine {
     }
 }
 
+/// How late a ping may be without giving the client more time.
+const PING_LATE_MAX: Duration = Duration::from_millis(100);
 const POLL_TYPE: &str = "text/plain; charset=UTF-8";
 const NOOP: &str = "6";
 const CLOSE: &str = "1";
-
-fn style(request: &Request<'_>, head: Response) -> Style {
-    let parameters = Parameters::parse(request.query);
-    let callback = parameters.callback.map(|index| index.chars().filter(char::is_ascii_digit).collect());
-    Style { head, callback, base64: parameters.base64 }
-}
 
 fn is_binary(request: &Request<'_>) -> bool {
     request.header("content-type").is_some_and(|value| value.trim().eq_ignore_ascii_case("application/octet-stream"))

@@ -144,7 +144,7 @@ impl Sockets {
             return;
         }
         while let Some(first) = self.waiting.first() {
-            let shown = first.auth.as_ref().and_then(|auth| auth.credential());
+            let shown = first.auth.as_ref().filter(|_| !self.is_suite()).and_then(|auth| auth.credential());
             let credential = shown.clone().or_else(|| self.arrival.token.clone().map(Credential::Token)).unwrap_or(Credential::Anonymous);
             let mark = mark(&credential);
             match (&self.principal, self.arrival.credential) {
