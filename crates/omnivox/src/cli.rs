@@ -1,13 +1,16 @@
 //! What can be typed. Commands say what it means.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use omnivox_bench::BenchCommand;
 
 use crate::client::connection::{Access, Token};
 use crate::client::subscription::Transport;
 use crate::client::target::Target;
+use crate::command::dev;
 use crate::config::flags::SettingFlags;
 use crate::exit;
 
@@ -22,12 +25,19 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Start a server to try things out: everything open, on this machine only, no settings needed
+    Dev(Dev),
+    /// Start a server with your own settings
+    Serve(Settings),
     /// Publish one message: `omnivox publish general '{"text":"hi"}'`
     ///
     /// Prints the server's answer, which has the message's id.
     Publish(Publish),
     /// Print the messages of channels as they come, one line each; after a loss of the connection go on where it was
     Subscribe(Subscribe),
+    /// Measure a server, beside the least that the machine can do
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Check the settings without starting anything, and list those that differ from the defaults
     Check(Settings),
     /// Print a completion script: `omnivox completions bash > /etc/bash_completion.d/omnivox`
@@ -37,6 +47,19 @@ pub(crate) enum Command {
     },
     /// Print documents about the configuration, made from its one definition
     Config(Documents),
+}
+
+/// How to start the server to try things out.
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The port; 0 takes a free one.
+    #[arg(long, short, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// The address, one of loopback.
+    #[arg(long, default_value = "127.0.0.1", value_parser = dev::loopback)]
+    pub(crate) host: IpAddr,
+    #[command(flatten)]
+    pub(crate) flags: SettingFlags,
 }
 
 /// Which server a client command talks to.

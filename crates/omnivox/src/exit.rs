@@ -8,6 +8,7 @@
 //! | 3 | the server could not be reached |
 //! | 4 | the server refused: permission, limit, bad request |
 //! | 5 | what answered does not speak omnivox's protocol |
+//! | 130, 143 | a server was ended at once by a second SIGINT or SIGTERM |
 
 use std::fmt;
 use std::process::ExitCode;
@@ -35,7 +36,8 @@ Exit codes:
   2  the command line or a setting is wrong
   3  the server could not be reached
   4  the server refused: permission, limit, bad request
-  5  what answered does not speak omnivox's protocol";
+  5  what answered does not speak omnivox's protocol
+  130, 143  a server was ended at once by a second SIGINT or SIGTERM";
 
 /// Marks an error with the exit code that it deserves; the innermost mark wins.
 #[derive(Debug)]
@@ -63,9 +65,9 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Code {
 }
 
 /// Prints what went wrong and turns it into the exit code.
-pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+pub(crate) fn finish(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("omnivox: {error:#}");
             ExitCode::from(code_of(&error) as u8)

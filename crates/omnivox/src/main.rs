@@ -5,6 +5,7 @@ mod client;
 mod command;
 mod config;
 mod exit;
+mod logging;
 
 use std::process::ExitCode;
 

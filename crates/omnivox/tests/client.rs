@@ -229,9 +229,9 @@ fn a_websocket_that_refuses_is_not_tried_again() {
     check(vec![denied], &["subscribe", "a"], 4, "", "the server refused: no grant");
     let kicked = |peer: &mut Peer| {
         peer.websocket(&[r#"{"type":"subscribed","channel":"a"}"#]);
-        peer.say_goodbye(4003, "kicked");
+        peer.say_goodbye(4403, "kicked");
     };
-    check(vec![kicked], &["subscribe", "a"], 4, "", "kicked (4003)");
+    check(vec![kicked], &["subscribe", "a"], 4, "", "kicked (4403)");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn an_event_stream_comes_back_with_its_last_id() {
     let first = |peer: &mut Peer| peer.stream(&[":ok\n\nid: e.1\n\n", "retry: 250\nid: e.2\nda", "ta: {\"n\":1}\n\nid: e.3\n\n"]);
     let second = |peer: &mut Peer| {
         peer.stream(&[
-            "event: error\ndata: {\"code\":\"gap\",\"message\":\"gone\"}\n\n",
+            "event: gap\ndata: {\"type\":\"gap\",\"channel\":\"a\"}\n\n",
             "id: e.4\ndata: {\"type\":\"message\",\"channel\":\"a\",\"data\":[2]}\n\n",
         ]);
     };
@@ -248,7 +248,7 @@ fn an_event_stream_comes_back_with_its_last_id() {
         &["subscribe", "a", "b c", "--transport", "sse", "--count", "2"],
         0,
         "{\"n\":1}\n[2]\n",
-        "gap: messages may be missing",
+        "gap: messages of a may be missing",
     );
     assert!(heard[0].starts_with("GET /v1/sse?channel=a&channel=b%20c HTTP/1.1\r\n"), "{}", heard[0]);
     assert!(!heard[0].contains("Last-Event-ID"), "{}", heard[0]);

@@ -26,7 +26,7 @@ pub(crate) struct Feed {
 struct Answer<'a> {
     #[serde(borrow)]
     events: Vec<&'a RawValue>,
-    last: String,
+    last: Option<String>,
     #[serde(default)]
     gap: bool,
 }
@@ -91,8 +91,10 @@ impl Feed {
             // Only the answer as a whole moves the mark of several channels.
             self.heard.push_back(Heard::Message(message));
         }
-        self.heard.push_back(Heard::Mark(answer.last.clone()));
-        self.mark = Some(answer.last);
+        if let Some(last) = answer.last {
+            self.heard.push_back(Heard::Mark(last.clone()));
+            self.mark = Some(last);
+        }
         Ok(())
     }
 }

@@ -73,8 +73,9 @@ fn hear(event: &Received) -> Heard {
     let notice: Option<Value> = serde_json::from_str(&event.data).ok();
     let word = |key: &str| notice.as_ref().and_then(|notice| notice.get(key)?.as_str()).unwrap_or_default().to_owned();
     match event.event.as_str() {
-        "error" if word("code") == "gap" => Heard::Gap(word("channel")),
-        "error" if !word("code").is_empty() => Heard::Note(format!("the server says: {} ({})", word("message"), word("code"))),
+        "gap" => Heard::Gap(word("channel")),
+        "error" => Heard::Note(format!("the server says: {} ({})", word("message"), word("code"))),
+        "unsubscribed" => Heard::Note(format!("the server ended the subscription to {}", word("channel"))),
         _ => Heard::Message(Message::of_stream(&event.event, &event.id, &event.data)),
     }
 }

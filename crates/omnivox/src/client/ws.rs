@@ -92,7 +92,7 @@ impl Feed {
             reason => format!("the server closed the connection: {reason} ({code})"),
         };
         match code {
-            1001 | 1005 | 1006 | 1011..=1014 => Trouble::Unreachable(words),
+            1000 | 1001 | 1005 | 1006 | 1011..=1014 | SILENT | SLOW => Trouble::Unreachable(words),
             1002 | 1003 | 1007 => Trouble::Protocol(words),
             _ => Trouble::Refused(words),
         }
@@ -126,12 +126,17 @@ fn hear(text: &str, awaited: &mut usize) -> Result<Option<Heard>, Trouble> {
             let trouble = format!("the server refused: {}", word("message"));
             return Err(if word("code") == "unavailable" { Trouble::Busy(trouble) } else { Trouble::Refused(trouble) });
         }
+        "gap" => Some(Heard::Gap(word("channel"))),
         "unsubscribed" => return Err(Trouble::Refused(format!("the server ended the subscription to {}", word("channel")))),
-        "pong" | "presence" => None,
+        "connected" | "pong" | "presence" => None,
         _ => Some(Heard::Message(Message::parse(text).ok_or_else(foreign)?)),
     })
 }
 
 const PATH: &str = "/v1/ws";
+/// The server's close code when nothing came back for too long.
+const SILENT: u16 = 4000;
+/// The server's close code when too much was waiting for us.
+const SLOW: u16 = 4008;
 /// The largest message that is read.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -2,16 +2,18 @@
 
 use crate::cli::Settings;
 use crate::config::{Config, render};
+use crate::logging;
 
 use super::{documents, judge, load};
 
 /// Reads the settings as `serve` would, and prints those that differ from the defaults.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = load(settings, Config::default())?;
-    let meaning = judge(&config)?;
+    let server = judge(&config)?;
+    logging::filter(&config.log.level)?;
     documents::print(render::changes(&config).as_bytes())?;
-    let apps = meaning.apps.len();
-    let connections = meaning.limits.connections_max;
+    let apps = server.apps.len();
+    let connections = server.limits.connections_max;
     eprintln!("omnivox: the settings are right: {apps} app(s), at most {connections} connections");
     Ok(())
 }

@@ -1,21 +1,28 @@
 //! What each command does. One file per command; this one only chooses.
 
 mod check;
+pub(crate) mod dev;
 mod documents;
 mod publish;
+mod serve;
 mod subscribe;
 
 use std::fs;
+use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use omnivox_server::ServerConfig;
 
 use crate::cli::{Cli, Command, Settings};
-use crate::config::{Config, Layers, Meaning};
+use crate::config::{Config, Layers, server_config};
 use crate::exit::{self, Code};
 
 /// Runs what was typed.
-pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = match cli.command {
+        Command::Bench(measurement) => return omnivox_bench::run(measurement),
+        Command::Dev(wish) => dev::run(wish),
+        Command::Serve(settings) => serve::run(&settings),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "omnivox", &mut script);
@@ -25,7 +32,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Subscribe(wish) => client(subscribe::run(wish)),
         Command::Check(settings) => check::run(&settings),
         Command::Config(which) => documents::run(&which),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs a client command on one thread.
@@ -53,7 +61,7 @@ fn load(settings: &Settings, defaults: Config) -> anyhow::Result<Config> {
     layers.over(defaults).map_err(|problems| exit::error(Code::Usage, format!("the settings are wrong\n{problems}")))
 }
 
-/// Turns the settings into what the server takes.
-fn judge(config: &Config) -> anyhow::Result<Meaning> {
-    Meaning::of(config).map_err(|problems| exit::error(Code::Usage, format!("the settings make no sense together\n{problems}")))
+/// Turns the settings into what a server is started with.
+fn judge(config: &Config) -> anyhow::Result<ServerConfig> {
+    server_config(config).map_err(|problems| exit::error(Code::Usage, format!("the settings make no sense together\n{problems}")))
 }

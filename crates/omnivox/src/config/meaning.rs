@@ -1,39 +1,96 @@
 //! What the settings mean: the hub's own types, made from what was written, and refused when they make no sense together.
 //!
 //! Single values were checked where they stood; here are the rules between them. Every breach is reported at once and names the
-//! setting that mends it. Invariant: [`Meaning`] of any [`Config`] can be started; nothing about it is checked again.
+//! setting that mends it. Invariant: what [`server_config`] gives can be started, if the machine allows it.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_core::app::Retention;
-use omnivox_core::{App, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
+use omnivox_server::ServerConfig;
+use omnivox_server::config::{DrainPace, HostGate};
 
 use super::problem::{Place, Problem, Problems};
-use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission};
-use super::value::Secret;
+use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, RouteFormat, RouteTarget};
 
-/// Settings as the server takes them.
-#[derive(Debug)]
-pub(crate) struct Meaning {
-    /// The tenants with their rules.
-    pub(crate) apps: Vec<App>,
-    /// Everything that is bounded.
-    pub(crate) limits: Limits,
+/// Judges the settings as a whole and makes what the server is started with.
+pub(crate) fn server_config(config: &Config) -> Result<ServerConfig, Problems> {
+    let mut problems = Vec::new();
+    judge_apps(config, &mut problems);
+    judge_numbers(config, &mut problems);
+    judge_routes(config, &mut problems);
+    if !problems.is_empty() {
+        return Err(Problems::new(problems));
+    }
+    let apps = config.app.iter().map(|app| Arc::new(tenant(app, config))).collect();
+    let native: Arc<dyn Dialect> = Arc::new(Native::new(native(config)));
+    let server = &config.server;
+    Ok(ServerConfig {
+        shards: (server.shards > 0).then_some(server.shards),
+        limits: config.limits.to_core(),
+        gate: (!server.hosts.is_empty()).then(|| HostGate { hosts: server.hosts.clone(), setting: "server.hosts" }),
+        deflate: server.deflate,
+        drain: DrainPace { sessions_per_second: config.drain.sessions_per_second, deadline: config.drain.deadline_ms },
+        tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
+        ..ServerConfig::new(server.listen.clone(), apps, vec![native])
+    })
 }
 
-impl Meaning {
-    /// Judges the settings as a whole.
-    pub(crate) fn of(config: &Config) -> Result<Self, Problems> {
-        let mut problems = Vec::new();
-        judge_apps(config, &mut problems);
-        judge_numbers(config, &mut problems);
-        if !problems.is_empty() {
-            return Err(Problems::new(problems));
+/// The settings of the native dialect.
+fn native(config: &Config) -> NativeSettings {
+    let mut cors_origins: Vec<String> = config.app.iter().flat_map(|app| app.allowed_origins.iter().cloned()).collect();
+    cors_origins.dedup();
+    NativeSettings {
+        limits: config.limits.to_core(),
+        aliases: config.route.iter().map(settings::Route::to_alias).collect(),
+        ws_ping: config.heartbeat.ws_ping_interval_ms,
+        ws_pong_timeout: config.heartbeat.ws_pong_timeout_ms,
+        sse_comment: config.heartbeat.sse_comment_interval_ms,
+        retry_ms: config.native.sse_retry_ms,
+        cors_origins,
+        connect_time_max: config.native.connect_time_max_ms,
+        echo: None,
+    }
+}
+
+impl settings::Route {
+    fn to_alias(&self) -> Alias {
+        Alias {
+            path: self.path.clone(),
+            transport: match self.to {
+                RouteTarget::Ws => Transport::Ws,
+                RouteTarget::Sse => Transport::Sse,
+                RouteTarget::Poll => Transport::Poll,
+                RouteTarget::Publish => Transport::Publish,
+                RouteTarget::Echo => Transport::Echo,
+            },
+            channels: self.channels.clone(),
+            format: match self.format {
+                RouteFormat::Envelope => Format::Envelope,
+                RouteFormat::Data => Format::Data,
+            },
         }
-        let apps = config.app.iter().map(|app| tenant(app, config)).collect();
-        Ok(Self { apps, limits: config.limits.to_core() })
+    }
+}
+
+fn judge_routes(config: &Config, problems: &mut Vec<Problem>) {
+    let mut paths = HashSet::new();
+    for route in &config.route {
+        let path = route.path.as_str();
+        let mut problem = |what: &str| problems.push(Problem::new(Place::Section(format!("[[route]] {path:?}")), what));
+        if !path.starts_with('/') || path.contains(['?', '#', ' ', '%']) || path.contains("//") || path.contains("/.") {
+            problem("`path` is no plain path; it begins with `/` and has no query, no escapes and no empty or dotted parts");
+        }
+        if path.starts_with("/v1/") {
+            problem("paths under /v1/ are the API's own; choose another");
+        }
+        if !paths.insert(path) {
+            problem("another route has the same `path`");
+        }
     }
 }
 
@@ -58,16 +115,13 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
             problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
         }
-        match app.secret.as_ref().map(Secret::length) {
+        match app.secret.as_ref().map(|secret| omnivox_auth::secret::Secret::parse(secret.reveal())) {
             None if !app.open => problem(
                 "nobody could connect: it has no `secret` and is not `open`".to_owned(),
                 "set `secret`; `openssl rand -hex 32` gives one",
             ),
-            Some(length) if length < SECRET_LENGTH_MIN => problem(
-                format!("`secret` has {length} characters, fewer than {SECRET_LENGTH_MIN}"),
-                "`openssl rand -hex 32` gives a strong one",
-            ),
-            _ => {}
+            Some(Err(weak)) => problem(format!("`secret`: {weak}"), "no client's token would be worth anything"),
+            None | Some(Ok(_)) => {}
         }
         let public = config.server.listen.iter().find(|address| is_public(address));
         if let Some(address) = public.filter(|_| app.open && !config.server.open_to_the_network) {
@@ -85,9 +139,6 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Shorter secrets can be guessed by trying.
-const SECRET_LENGTH_MIN: usize = 32;
-
 fn is_public(address: &SocketAddr) -> bool {
     !address.ip().to_canonical().is_loopback()
 }
@@ -97,7 +148,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(Place::Section(setting.to_owned()), what));
     };
     for (section, entry) in config.entries() {
-        let bounded = matches!(section.name, "limits" | "heartbeat");
+        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "drain");
         for setting in section.settings.iter().filter(|_| bounded) {
             if entry.written(setting.key).as_deref() == Some("0") {
                 problem(&format!("{}.{}", section.name, setting.key), "0 would stop everything; the smallest value is 1");
@@ -232,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_setting_that_makes_no_sense_is_refused_with_what_mends_it() {
-        let check = |file: &str, expected: &str| match Meaning::of(&config(file)) {
+        let check = |file: &str, expected: &str| match server_config(&config(file)) {
             Ok(_) => assert_eq!(expected, "", "{file}"),
             Err(problems) => {
                 assert!(!expected.is_empty(), "{file}: {problems}");
@@ -245,7 +296,7 @@ mod tests {
         check(&format!("{SHOP}{SHOP}"), "[[app]] shop: another app has the same `id`");
         check("[[app]]\nid = \"a\"\nopen = true\nkey = \"k\"\n[[app]]\nid = \"b\"\nopen = true\nkey = \"k\"", "same `key` \"k\"");
         check("[[app]]\nid = \"a\"", "[[app]] a: nobody could connect");
-        check("[[app]]\nid = \"a\"\nsecret = \"short\"", "`secret` has 5 characters");
+        check("[[app]]\nid = \"a\"\nsecret = \"short\"", "`secret`: the secret has 5 bytes");
         check("[[app]]\nid = \"a\"\nopen = true", "");
         let public = "[server]\nlisten = \"0.0.0.0:80\"\n";
         check(&shop(public), "");
@@ -255,6 +306,13 @@ mod tests {
         check(&shop("[server]\nlisten = []"), "server.listen: is empty");
         check(&shop("[[namespace]]\nchannels = \"x\"\napp = \"shup\""), "[[namespace]] x: there is no app \"shup\"");
         check(&shop("[limits]\nconnections_max = 0"), "limits.connections_max: 0 would stop everything");
+        check("[[app]]\nid = \"a\"\nsecret = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "different bytes");
+        let route = |path: &str| shop(&format!("[[route]]\nto = \"ws\"\npath = \"{path}\""));
+        check(&route("/ws"), "");
+        check(&route("ws"), "is no plain path");
+        check(&route("/a/../b"), "is no plain path");
+        check(&route("/v1/ws"), "the API's own");
+        check(&shop("[[route]]\nto = \"ws\"\npath = \"/a\"\n[[route]]\nto = \"sse\"\npath = \"/a\""), "same `path`");
         check(&shop("[heartbeat]\nws_ping_interval_ms = 0"), "heartbeat.ws_ping_interval_ms: 0");
         check(&shop("[limits]\noutbox_bytes_soft = 5_000_000"), "limits.outbox_bytes_soft: is above");
         check(&shop("[limits]\nmessage_bytes_max = 5_000_000"), "limits.message_bytes_max: is above");
@@ -262,8 +320,18 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_dev_are_sound() {
+        let meant = server_config(&Config::dev(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("valid");
+        assert!(meant.apps[0].open);
+        assert!(meant.gate.is_some_and(|gate| !gate.hosts.is_empty()), "no page of another host reaches it");
+    }
+
+    #[test]
     fn all_problems_come_at_once() {
-        let problems = Meaning::of(&config("[limits]\nheaders_max = 0\nchannels_max = 0")).expect_err("refused").to_string();
+        let problems = server_config(&config("[limits]\nheaders_max = 0\nchannels_max = 0"))
+            .err()
+            .map(|problems| problems.to_string())
+            .unwrap_or_default();
         for part in ["[[app]]", "headers_max", "channels_max"] {
             assert!(problems.contains(part), "{problems}");
         }
@@ -277,7 +345,7 @@ mod tests {
              [[namespace]]\nchannels = \"chat:*\"\napp = \"blog\"\nanonymous = [\"subscribe\", \"publish\"]\nhistory_count_max = 3\n\
              [[namespace]]\nchannels = \"private-*\"\nprotected = false\n"
         );
-        let meaning = Meaning::of(&config(&file)).expect("valid");
+        let meaning = server_config(&config(&file)).expect("valid");
         let check = |app: usize, channel: &str, anonymous: Permissions, protected: bool, history: usize| {
             let rule = meaning.apps[app].namespaces.of(&ChannelName::parse(channel).expect("a name"));
             assert_eq!((rule.anonymous, rule.protected, rule.history.count_max), (anonymous, protected, history), "{channel}");
@@ -292,7 +360,7 @@ mod tests {
 
     #[test]
     fn limits_arrive_as_written() {
-        let meaning = Meaning::of(&config(&format!("[limits]\nhead_time_max_ms = 1\nchannels_max = 2\n{SHOP}"))).expect("valid");
+        let meaning = server_config(&config(&format!("[limits]\nhead_time_max_ms = 1\nchannels_max = 2\n{SHOP}"))).expect("valid");
         let expected = Limits { head_time_max: Duration::from_millis(1), channels_max: 2, ..Limits::default() };
         assert_eq!(meaning.limits, expected);
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`settings`]: the definition itself, and the structs made from it
 //! - [`layers`]: defaults < file < environment < flags
-//! - [`meaning`]: the hub's own types, and the rules between settings
+//! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
 //! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
@@ -23,5 +23,5 @@ mod value;
 mod tests;
 
 pub(crate) use layers::Layers;
-pub(crate) use meaning::Meaning;
+pub(crate) use meaning::server_config;
 pub(crate) use settings::Config;

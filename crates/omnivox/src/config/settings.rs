@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use omnivox_core::app::Retention;
-use omnivox_core::{AppId, Limits, Pattern};
+use omnivox_core::{AppId, ChannelName, Limits, Pattern};
+use omnivox_dialects::native::NativeSettings;
+use omnivox_server::config::DrainPace;
 
 use super::table::settings;
-use super::value::{Secret, choice};
+use super::value::{Placeholder, Secret, choice};
 
 settings! {
     tables {
@@ -23,8 +25,13 @@ settings! {
             listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
             /// Whether an app that needs no credential may be reached from other machines.
             open_to_the_network: bool = false;
+            /// Host names that requests and the pages behind them may have, without port; empty lets all in. Apps limit
+            /// origins by themselves; this protects a server that trusts whoever reaches it.
+            hosts: Vec<String> = Vec::new();
             /// Threads that own connections; 0 means one per core.
             shards: u16 = 0;
+            /// Whether WebSocket clients may compress messages (permessage-deflate).
+            deflate: bool = false;
         }
 
         /// How dead peers are found and proxies kept awake.
@@ -35,6 +42,8 @@ settings! {
             ws_pong_timeout_ms: Duration = Duration::from_secs(20);
             /// Pause between comments on an event stream. Proxies often cut streams that are silent for 60 seconds.
             sse_comment_interval_ms: Duration = Duration::from_secs(15);
+            /// How long sent bytes may stay unacknowledged before the kernel gives a connection up.
+            tcp_user_timeout_ms: Duration = Duration::from_secs(45);
         }
 
         /// Everything that is bounded, and by how much; `docs/limits.md` says what a breach of each looks like.
@@ -101,6 +110,22 @@ settings! {
             bytes_max: usize = Retention::default().bytes_max;
         }
 
+        /// The native protocol: plain WebSocket, EventSource and polls.
+        native: NativeSection, since "0.1" {
+            /// How long a WebSocket client that needs a credential may take to send it.
+            connect_time_max_ms: Duration = NativeSettings::default().connect_time_max;
+            /// How long an EventSource waits before it connects again.
+            sse_retry_ms: u64 = NativeSettings::default().retry_ms;
+        }
+
+        /// How clients are sent away when the server stops.
+        drain: Drain, since "0.1" {
+            /// Sessions that each shard closes in a second, so that they don't all arrive elsewhere at once.
+            sessions_per_second: u32 = DrainPace::default().sessions_per_second;
+            /// After this everything is closed at once.
+            deadline_ms: Duration = DrainPace::default().deadline;
+        }
+
         /// What is written to the standard error stream.
         log: Log, since "0.1" {
             /// Lines for people, or one JSON object a line for machines.
@@ -147,6 +172,18 @@ settings! {
             /// Bytes kept of each channel; that of `[history]` when unset.
             history_bytes_max: Option<usize> = None;
         }
+
+        /// A further path for a transport of the native protocol, beside `/v1/ws`, `/v1/sse`, `/v1/poll` and `/v1/publish`.
+        route: Route, since "0.1" {
+            /// The path.
+            path: String;
+            /// What is there; `echo` gives back what it gets, for conformance suites.
+            to: RouteTarget;
+            /// The channels of clients that name none.
+            channels: Vec<ChannelName> = Vec::new();
+            /// How an event stream shows messages: with channel, id and event around them, or the data alone.
+            format: RouteFormat = RouteFormat::Envelope;
+        }
     }
 }
 
@@ -173,3 +210,67 @@ choice! {
         History = "history",
     }
 }
+
+choice! {
+    /// What a path leads to.
+    RouteTarget {
+        /// The WebSocket protocol.
+        Ws = "ws",
+        /// An event stream.
+        Sse = "sse",
+        /// Long and short polls.
+        Poll = "poll",
+        /// Publishing by POST.
+        Publish = "publish",
+        /// A WebSocket that gives back what it gets.
+        Echo = "echo",
+    }
+}
+
+impl Placeholder for RouteTarget {
+    fn placeholder() -> Self {
+        Self::Ws
+    }
+}
+
+choice! {
+    /// How an event stream shows messages.
+    RouteFormat {
+        /// With channel, id and event.
+        Envelope = "envelope",
+        /// The data alone.
+        Data = "data",
+    }
+}
+
+impl Config {
+    /// The settings of `omnivox dev`: everything open, on loopback, with short paths.
+    pub(crate) fn dev(listen: SocketAddr) -> Self {
+        let demo = AppId::placeholder();
+        let everything = vec![Permission::Subscribe, Permission::Publish, Permission::Presence, Permission::History];
+        let route = |path: &str, to| Route { path: path.to_owned(), to, ..Route::default() };
+        let general = vec![ChannelName::parse("general").expect("a name")];
+        let notifications = vec![ChannelName::parse(NOTIFICATIONS).expect("a name")];
+        Self {
+            server: Server {
+                listen: vec![listen],
+                hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
+                ..Server::default()
+            },
+            app: vec![App { id: demo, open: true, allowed_origins: vec!["*".to_owned()], ..App::default() }],
+            namespace: vec![NamespaceSettings { anonymous: everything, ..NamespaceSettings::default() }],
+            route: vec![
+                route("/ws", RouteTarget::Ws),
+                route("/sse", RouteTarget::Sse),
+                Route { channels: general, ..route("/poll", RouteTarget::Poll) },
+                route("/publish", RouteTarget::Publish),
+                route("/echo", RouteTarget::Echo),
+                Route { channels: notifications, format: RouteFormat::Data, ..route("/api/notifications", RouteTarget::Sse) },
+            ],
+            ..Self::default()
+        }
+    }
+}
+
+/// The channel on which `omnivox dev` says something each second.
+pub(crate) const NOTIFICATIONS: &str = "notifications";

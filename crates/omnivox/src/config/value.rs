@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use omnivox_core::{AppId, Pattern};
+use omnivox_core::{AppId, ChannelName, Pattern};
 use toml::de::DeValue;
 
 /// A type that a setting can have.
@@ -247,9 +247,9 @@ impl Value for SocketAddr {
 pub(crate) struct Secret(String);
 
 impl Secret {
-    /// How many characters it has.
-    pub(crate) fn length(&self) -> usize {
-        self.0.chars().count()
+    /// The text itself, for the one place that hands it on.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
     }
 }
 
@@ -307,7 +307,13 @@ macro_rules! parsed_texts {
         }
     )*};
 }
-parsed_texts!(AppId = "demo", Pattern = "*");
+parsed_texts!(AppId = "demo", ChannelName = "general", Pattern = "*");
+
+impl Placeholder for String {
+    fn placeholder() -> Self {
+        "...".to_owned()
+    }
+}
 
 /// A setting that may be absent; an empty environment variable or flag unsets it.
 impl<T: Value> Value for Option<T> {

@@ -1,0 +1,148 @@
+//! `omnivox serve`: a server with its own settings, until a signal ends it.
+//!
+//! SIGTERM and SIGINT send the clients away at the pace of `[drain]` and end with code 0; a second one ends at once with 128 and the
+//! signal's number. SIGHUP reads the settings again, takes over what can change while clients are connected, and names what can't.
+
+use std::process;
+use std::sync::Arc;
+
+use omnivox_hub::Hub;
+use omnivox_server::ServerConfig;
+use omnivox_server::{Handle, Server, StartError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Settings;
+use crate::config::{Config, render};
+use crate::exit::{self, Code};
+use crate::logging::{self, LevelSwitch};
+
+use super::{judge, load};
+
+/// Starts the server of the settings.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let config = load(settings, Config::default())?;
+    let server = judge(&config)?;
+    let switch = logging::start(&config.log)?;
+    let connections = server.limits.connections_max as u64;
+    let files = raise_open_files();
+    if files < connections {
+        tracing::warn!(
+            files,
+            connections,
+            "fewer open files than connections are allowed; raise `ulimit -n` or lower limits.connections_max"
+        );
+    }
+    let mut current = config;
+    run_until_signalled(server, announce, async |_| {}, || reload(settings, &mut current, &switch))
+}
+
+fn announce(server: &Handle) {
+    for address in server.addresses() {
+        tracing::info!("listening on http://{address}");
+    }
+}
+
+/// Takes over what can change and says what can't. Settings that are wrong change nothing.
+fn reload(settings: &Settings, current: &mut Config, switch: &LevelSwitch) {
+    let read = load(settings, Config::default()).and_then(|config| judge(&config).map(|_| config));
+    let new = match read.and_then(|config| switch.set(&config.log.level).map(|()| config)) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
+    };
+    current.log.level.clone_from(&new.log.level);
+    let (before, after) = (render::changes(current), render::changes(&new));
+    let waiting: Vec<&str> = after.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
+    if *current == new {
+        tracing::info!("the settings were read again");
+    } else {
+        tracing::warn!(changed = waiting.join("; "), "the settings were read again; what changed beside log.level needs a restart");
+    }
+}
+
+/// Runs a server until a signal ends it. `beside` runs on the main thread next to it.
+pub(crate) fn run_until_signalled(
+    config: ServerConfig,
+    announce: impl FnOnce(&Handle),
+    beside: impl AsyncFnOnce(Arc<Hub>),
+    mut reload: impl FnMut(),
+) -> anyhow::Result<()> {
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything else can see that the server is there.
+        let mut signals = Signals::new()?;
+        let server = Server::start(config).map_err(start_error)?;
+        announce(&server);
+        let beside = beside(server.hub().clone());
+        tokio::pin!(beside);
+        let mut beside_runs = true;
+        let first = loop {
+            tokio::select! {
+                () = &mut beside, if beside_runs => beside_runs = false,
+                heard = signals.next() => match heard {
+                    Heard::Reload => reload(),
+                    Heard::End(number) => break number,
+                },
+            }
+        };
+        tracing::info!(signal = first, "clients are being sent away; a second signal ends at once");
+        let mut draining = tokio::task::spawn_blocking(move || server.drain());
+        loop {
+            tokio::select! {
+                drained = &mut draining => return Ok(drained?),
+                heard = signals.next() => match heard {
+                    Heard::Reload => {}
+                    Heard::End(number) => process::exit(128 + number),
+                },
+            }
+        }
+    })
+}
+
+/// Lets this process have as many open files as the system allows, and gives how many that is.
+fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused the old limit stays, and the answer tells.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+fn start_error(error: StartError) -> anyhow::Error {
+    let code = match error {
+        StartError::Listen { .. } | StartError::System(_) => Code::Failure,
+        StartError::Clash(_) | StartError::Setting(_) => Code::Usage,
+    };
+    exit::error(code, error.to_string())
+}
+
+/// The signals that a server listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+enum Heard {
+    Reload,
+    /// The signal with that number asks for the end.
+    End(i32),
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::End(SignalKind::terminate().as_raw_value()),
+            _ = self.interrupt.recv() => Heard::End(SignalKind::interrupt().as_raw_value()),
+            _ = self.hang_up.recv() => Heard::Reload,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! `dev` and `serve` as a person and an init system meet them: ready, reachable over every transport, gone when told.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server, killed when its test ends before it does.
+struct Server {
+    child: Child,
+    words: BufReader<ChildStderr>,
+    url: String,
+}
+
+impl Server {
+    /// Starts it and waits until it says where it listens.
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let words = BufReader::new(child.stderr.take().expect("piped"));
+        let mut server = Self { child, words, url: String::new() };
+        let line = server.heard("http://127.0.0.1:");
+        let start = line.find("http://").expect("just found");
+        server.url = line[start..].trim().to_owned();
+        server
+    }
+
+    /// Reads what it says up to a line with this part.
+    fn heard(&mut self, part: &str) -> String {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.words.read_line(&mut line).expect("text");
+            assert!(read > 0, "it ended without saying {part:?}: {all}");
+            if line.contains(part) {
+                return line;
+            }
+            all.push_str(&line);
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("/bin/kill").args([name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Its exit status, once it has ended by itself.
+    fn ended(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our child") {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    fn omnivox(&self, arguments: &[&str]) -> String {
+        let output = command(arguments).env("OMNIVOX_URL", &self.url).output().expect("the binary runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn get(&self, path: &str, host: &str) -> String {
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Draining has a deadline of 20 seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_omnivox"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A settings file that is removed again.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("omnivox-serve-{}-{name}.toml", std::process::id()));
+        std::fs::write(&path, text).expect("a writable temporary directory");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a temporary path in UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const OPEN: &str = "[server]\nlisten = \"127.0.0.1:0\"\nshards = 1\n[[app]]\nid = \"demo\"\nopen = true\n\
+                    [[namespace]]\nchannels = \"*\"\nanonymous = [\"subscribe\", \"publish\", \"history\"]\n";
+
+#[test]
+fn dev_carries_a_message_over_every_transport_and_ends_with_code_0() {
+    let server = Server::start(&["dev", "--port", "0"]);
+    let first = server.omnivox(&["publish", "general", r#"{"n":1}"#, "--event", "chat"]);
+    assert!(first.contains(r#""channel":"general""#), "{first}");
+    server.omnivox(&["publish", "general", "[2,  3]"]);
+    for transport in ["ws", "sse", "poll"] {
+        let heard = server.omnivox(&["subscribe", "general", "--transport", transport, "--since", "earliest", "--count", "2"]);
+        assert_eq!(heard, "{\"n\":1}\n[2,  3]\n", "{transport}");
+    }
+    let envelope = server.omnivox(&["subscribe", "general", "--since", "earliest", "--count", "1", "--json"]);
+    assert!(envelope.contains(r#""event":"chat","data":{"n":1}"#), "{envelope}");
+    server.signal("-TERM");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn dev_has_short_paths_notifications_and_no_ear_for_other_hosts() {
+    let server = Server::start(&["dev", "--port", "0"]);
+    let notifications = server.omnivox(&["subscribe", "notifications", "--since", "earliest", "--count", "1"]);
+    assert!(notifications.starts_with(r#"{"msg":"notification 1","time":"#), "{notifications}");
+    assert!(server.get("/poll?timeout=0", "localhost").starts_with("HTTP/1.1 200 "));
+    assert!(server.get("/", "localhost").starts_with("HTTP/1.1 200 "));
+    let refused = server.get("/poll?timeout=0", "evil.example");
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("server.hosts"), "{refused}");
+    server.signal("-INT");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn dev_stays_on_loopback() {
+    for arguments in [["dev", "--host", "0.0.0.0"], ["dev", "--server-listen", "0.0.0.0:0"], ["dev", "--host", "192.168.1.1"]] {
+        let output = command(&arguments).output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("loopback only"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_code_1_and_names_what_to_change() {
+    let server = Server::start(&["dev", "--port", "0"]);
+    let port = server.url.rsplit(':').next().expect("a port");
+    let output = command(&["dev", "--port", port]).output().expect("the binary runs");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains(port) && words.contains("--port"), "{words}");
+}
+
+#[test]
+fn serve_has_only_what_its_file_says() {
+    let file = File::new("routes", &format!("{OPEN}[[route]]\npath = \"/live\"\nto = \"sse\"\nchannels = [\"a\"]\nformat = \"data\"\n"));
+    let server = Server::start(&["serve", "--config", file.path()]);
+    server.omnivox(&["publish", "a", "1"]);
+    assert!(server.get("/poll", "any.example").starts_with("HTTP/1.1 404 "), "short paths are those of dev");
+    assert!(server.get("/v1/poll?channel=a&timeout=0&last=earliest", "any.example").contains("\"data\":1"));
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
+    write!(stream, "GET /live?since=earliest HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    let line = BufReader::new(stream).lines().map(|line| line.expect("text")).find(|line| line.starts_with("data: "));
+    assert_eq!(line.as_deref(), Some("data: 1"));
+}
+
+#[test]
+fn a_second_signal_ends_at_once_with_its_own_code() {
+    // One session in 30 seconds: without the second signal the end would take that long.
+    let file = File::new("slow", &format!("{OPEN}[drain]\nsessions_per_second = 1\ndeadline_ms = 3_600_000\n"));
+    let mut server = Server::start(&["serve", "--config", file.path()]);
+    // A request that never ends keeps its connection, and so the drain.
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
+    write!(stream, "GET /v1/sse?channel=a HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+    let _ = stream.read(&mut [0; 1]).expect("it answers");
+    let _others: Vec<_> = (0..50)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
+            write!(stream, "GET /v1/sse?channel=a HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
+            let _ = stream.read(&mut [0; 1]).expect("it answers");
+            stream
+        })
+        .collect();
+    server.signal("-TERM");
+    server.heard("a second signal ends at once");
+    server.signal("-TERM");
+    assert_eq!(server.ended().code(), Some(143));
+}
+
+#[test]
+fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
+    let file = File::new("reload", OPEN);
+    let mut server = Server::start(&["serve", "--config", file.path()]);
+    server.signal("-HUP");
+    server.heard("the settings were read again");
+    std::fs::write(file.path(), "[serber]").expect("writable");
+    server.signal("-HUP");
+    server.heard("the settings were not taken over");
+    server.heard("did you mean `server`?");
+    std::fs::write(file.path(), format!("{OPEN}[heartbeat]\nws_ping_interval_ms = 1_000\n")).expect("writable");
+    server.signal("-HUP");
+    assert!(server.heard("needs a restart").contains("ws_ping_interval_ms = 1000"));
+    std::fs::write(file.path(), format!("{OPEN}[log]\nlevel = \"error\"\n")).expect("writable");
+    server.signal("-HUP");
+    server.omnivox(&["publish", "a", "1"]);
+    server.signal("-TERM");
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn log_lines_can_be_json() {
+    let file = File::new("json", &format!("{OPEN}[log]\nformat = \"json\"\n"));
+    let mut child = command(&["serve", "--config", file.path()]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut words = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(words.read_line(&mut line).expect("text") > 0, "it ended");
+    }
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(entry["level"], "INFO");
+    assert!(entry["message"].as_str().is_some_and(|message| message.starts_with("listening on http://127.0.0.1:")), "{line}");
+}
