@@ -25,7 +25,8 @@ export function cleanEnvironment(more = {}) {
 
 export async function omnivox(t, { settings, flags = [], env = {} } = {}) {
   const args = settings === undefined ? ['dev', '--port', '0'] : ['serve', '--config', writeSettings(t, settings)];
-  const server = new Server([...args, ...flags], env);
+  // `dev` has the short paths; in a settings file they are routes like any other.
+  const server = new Server([...args, ...flags], env, settings === undefined ? '/ws' : '/v1/ws');
   t.after(() => server.endOfTest());
   await server.ready();
   return server;
@@ -40,8 +41,9 @@ function writeSettings(t, settings) {
 class Server extends Program {
   #stopped = null;
 
-  constructor(args, env) {
+  constructor(args, env, path) {
     super(BINARY, args, { env: cleanEnvironment({ NO_COLOR: '1', ...env }) });
+    this.path = path;
   }
 
   async ready() {
@@ -49,7 +51,7 @@ class Server extends Program {
     this.host = host;
     this.port = Number(port);
     this.url = `http://127.0.0.1:${port}`;
-    this.ws = `ws://127.0.0.1:${port}/ws`;
+    this.ws = `ws://127.0.0.1:${port}${this.path}`;
   }
 
   /// SIGTERM (or another signal), then its exit code.
@@ -85,7 +87,7 @@ class Server extends Program {
 
   /// Publishes and gives the position's id; fails the test when it is refused.
   async publish(channel, data, more = {}) {
-    const { status, json, text } = await this.post('/publish', { channel, data, ...more });
+    const { status, json, text } = await this.post('/v1/publish', { channel, data, ...more });
     assert.equal(status, 200, text);
     return json.id;
   }

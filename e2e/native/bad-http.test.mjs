@@ -47,7 +47,7 @@ test('path tricks are served as nothing else', async (t) => {
 
 test('a host that is not ours is refused with the name of the setting', async (t) => {
   const server = await omnivox(t);
-  for (const host of ['evil.test', 'localhost.evil.test', '127.0.0.1.evil.test', '169.254.169.254', '[::2]', '0x7f.1', 'localhost:', 'a@localhost']) {
+  for (const host of ['evil.test', 'localhost.evil.test', '127.0.0.1.evil.test', '169.254.169.254', '[::2]', '0x7f.1', 'a@localhost']) {
     const peer = await raw(t, server.port);
     peer.send(`GET /health HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
     const { status } = await peer.response();

@@ -12,7 +12,7 @@ import { raw } from '../lib/raw.mjs';
 import { OPEN } from '../lib/settings.mjs';
 
 const publish = (server, body) => server.post('/v1/publish', body);
-const socket = async (t, server) => connect(t, server.url.replace('http', 'ws') + '/v1/ws');
+const socket = (t, server) => connect(t, server.ws);
 const refused = (answer, status, code) => assert.deepEqual([answer.status, answer.json?.error.code], [status, code], answer.text?.slice(0, 300));
 const error = (answer) => assert.deepEqual([answer.type, answer.code], ['error', 'limit_exceeded'], JSON.stringify(answer));
 
