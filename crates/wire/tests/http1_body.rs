@@ -1,5 +1,7 @@
 //! Bodies, answers, query strings and paths.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use omnivox_wire::http1::path::{self, PathError};
 use omnivox_wire::http1::{
@@ -161,6 +163,7 @@ fn queries() {
     assert_eq!(Query::new("a=1").first("c"), Ok(None));
     assert_eq!(percent_decode(b"a+b%20c").as_deref(), Ok("a+b c"), "a plus is a plus outside of queries");
     assert_eq!(percent_decode(b"\xff"), Err(QueryError::NotUtf8));
+    assert!(matches!(percent_decode(b"a+b"), Ok(Cow::Borrowed("a+b"))), "nothing is copied without need");
 }
 
 fn check_path(path: &str, expected: Result<&[&str], PathError>) {

@@ -100,6 +100,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         ("", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", InvalidHost),
         ("", "GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", InvalidHost),
         ("", "GET / HTTP/1.1\r\nHost: a:http\r\n\r\n", InvalidHost),
+        ("", "GET / HTTP/1.1\r\nHost: a:123456\r\n\r\n", InvalidHost),
         ("", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n", InvalidHost),
         ("", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", InvalidHost),
         ("", "GET / HTTP/1.1\r\nHost: [x]\r\n\r\n", InvalidHost),

@@ -95,6 +95,17 @@ fn events_in() {
     }
 }
 
+/// A carriage return and its line feed are one line end, even with an empty read between them.
+#[test]
+fn an_empty_piece_changes_nothing() {
+    let mut parser = Parser::new(1024);
+    let mut events = Vec::new();
+    for piece in ["data: x\r", "", "\n", "data: y\r\n", "\r", "", "", "\n"] {
+        parser.feed(piece.as_bytes(), |event| events.push(event.data)).unwrap();
+    }
+    assert_eq!(events, ["x\ny"]);
+}
+
 #[test]
 fn a_parser_has_a_limit() {
     let feed = |stream: &str| {
