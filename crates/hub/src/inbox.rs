@@ -2,6 +2,9 @@
 //!
 //! What a full queue can't take is not lost: the channel is remembered, and the shard reads it again by position or tells its subscribers of
 //! a gap.
+//!
+//! Invariant: once a queue was full, nothing more goes into it until the shard has emptied it and taken the list of channels to read again.
+//! So the shard sees everything in order of stamps, and a client's cursor never passes something that is still to come.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,17 +64,24 @@ impl Announcer for Inboxes {
             if !shards.contains(index as u16) {
                 continue;
             }
+            if overflow.any.load(Ordering::Acquire) && overflow.remember(&announcement, false) {
+                continue;
+            }
             if let Err(mpsc::error::TrySendError::Full(announcement)) = sender.try_send(announcement.clone()) {
                 self.overflows.fetch_add(1, Ordering::Relaxed);
-                overflow.remember(&announcement);
+                overflow.remember(&announcement, true);
             }
         }
     }
 }
 
 impl Overflow {
-    fn remember(&self, announcement: &Announcement) {
+    /// Puts the announcement's channels on the list. Unless it `begins` the list that must be under way still: false when it is not.
+    fn remember(&self, announcement: &Announcement, begins: bool) -> bool {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if !begins && !self.any.load(Ordering::Acquire) {
+            return false;
+        }
         match announcement {
             Announcement::Publication(publication) => {
                 channels.extend(publication.places.iter().map(|place| ChannelKey::new(&publication.app, &place.channel)));
@@ -79,10 +89,11 @@ impl Overflow {
             Announcement::Presence(app, event) => {
                 channels.insert(ChannelKey::new(app, &event.channel));
             }
-            // A message to one session has no log to read it from; its sender is told by nobody, as with any live-only message.
+            // A message to one session has no log to read it from; it is live only, and its sender was promised no more.
             Announcement::Direct(_) | Announcement::Disconnect(..) => {}
         }
         self.any.store(true, Ordering::Release);
+        true
     }
 }
 
@@ -92,12 +103,19 @@ impl Inbox {
         self.news.recv_many(into, most).await > 0
     }
 
-    /// The channels whose news were dropped since the last call.
-    pub fn take_overflowed(&self) -> Vec<ChannelKey> {
-        if !self.overflow.any.swap(false, Ordering::Acquire) {
+    /// The channels whose news were dropped, once everything that was queued before is in `into`. To be called when that has been dealt with.
+    pub fn take_overflowed(&mut self, into: &mut Vec<Announcement>) -> Vec<ChannelKey> {
+        if !self.overflow.any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        while let Ok(announcement) = self.news.try_recv() {
+            into.push(announcement);
+        }
+        if !into.is_empty() {
             return Vec::new();
         }
         let mut channels = self.overflow.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.overflow.any.store(false, Ordering::Release);
         channels.drain().collect()
     }
 }

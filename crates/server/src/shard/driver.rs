@@ -542,6 +542,10 @@ impl Shard {
                     channel.recovered -= 1;
                 }
             }
+            // A gap is told before what follows it: a client that is cut off in the middle of the replay must not take the rest for all.
+            for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
+                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
+            }
             for (publication, place) in &missed[start..] {
                 self.deliver_to(at, &subscribe.delivery, publication, *place);
             }

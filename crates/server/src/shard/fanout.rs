@@ -117,7 +117,7 @@ impl Shard {
             Some((epoch, last)) if epoch == position.epoch && publication.places[place].previous > last => {
                 // Something between is missing here: read it all again from where the shard stands.
                 let key = local.key.clone();
-                return self.reread(&key);
+                return self.reread(vec![key]);
             }
             Some((epoch, _)) if epoch != position.epoch => {
                 local.begin_epoch(position.epoch);
@@ -278,40 +278,51 @@ impl Shard {
         }
     }
 
-    /// Reads a channel again from where the shard stands, because news of it were dropped.
-    pub(super) fn reread(&mut self, key: &ChannelKey) {
-        let Some(channel) = self.table.find(key) else { return };
-        add(&self.metrics().rereads_total, 1);
-        let since = self.table.channel(channel).last.map(|(epoch, offset)| Mark::Position(Position { epoch, offset }));
-        let query = HistoryQuery { since, before: None, most: usize::MAX, newest_first: false };
-        let mut reading = self.common.hub.log().history(key, query);
-        match reading.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-            std::task::Poll::Ready(Ok(page)) => self.catch_up(key, page),
-            std::task::Poll::Ready(Err(error)) => tracing::warn!(%error, "a channel could not be read again"),
-            std::task::Poll::Pending => {
-                let (this, key) = (self.this.clone(), key.clone());
-                tokio::task::spawn_local(async move {
-                    let page = reading.await;
-                    let Some(shard) = this.upgrade() else { return };
-                    let mut shard = shard.borrow_mut();
-                    match page {
-                        Ok(page) => shard.catch_up(&key, page),
-                        Err(error) => tracing::warn!(%error, "a channel could not be read again"),
-                    }
-                    shard.settle();
-                });
+    /// Reads channels again from where the shard stands, because news of them were dropped, and delivers what it finds in order of stamps.
+    pub(super) fn reread(&mut self, keys: Vec<ChannelKey>) {
+        let mut pages: Vec<(ChannelKey, HistoryPage)> = Vec::new();
+        for key in keys {
+            let Some(channel) = self.table.find(&key) else { continue };
+            add(&self.metrics().rereads_total, 1);
+            let since = self.table.channel(channel).last.map(|(epoch, offset)| Mark::Position(Position { epoch, offset }));
+            let query = HistoryQuery { since, before: None, most: usize::MAX, newest_first: false };
+            let mut reading = self.common.hub.log().history(&key, query);
+            match reading.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+                std::task::Poll::Ready(Ok(page)) => pages.push((key, page)),
+                std::task::Poll::Ready(Err(error)) => tracing::warn!(%error, "a channel could not be read again"),
+                std::task::Poll::Pending => {
+                    let this = self.this.clone();
+                    tokio::task::spawn_local(async move {
+                        let page = reading.await;
+                        let Some(shard) = this.upgrade() else { return };
+                        let mut shard = shard.borrow_mut();
+                        match page {
+                            Ok(page) => shard.catch_up(vec![(key, page)]),
+                            Err(error) => tracing::warn!(%error, "a channel could not be read again"),
+                        }
+                        shard.settle();
+                    });
+                }
             }
         }
+        self.catch_up(pages);
     }
 
-    fn catch_up(&mut self, key: &ChannelKey, page: HistoryPage) {
-        let Some(channel) = self.table.find(key) else { return };
-        if page.gap {
-            add(&self.metrics().gaps_total, 1);
-            self.broadcast(channel, &Event::Gap(key.channel.clone()), false);
+    fn catch_up(&mut self, pages: Vec<(ChannelKey, HistoryPage)>) {
+        let mut missed: Vec<(u32, Arc<Publication>, usize)> = Vec::new();
+        let mut tops = Vec::new();
+        for (key, page) in pages {
+            let Some(channel) = self.table.find(&key) else { continue };
+            if page.gap {
+                add(&self.metrics().gaps_total, 1);
+                self.broadcast(channel, &Event::Gap(key.channel.clone()), false);
+            }
+            missed.extend(page.publications.into_iter().map(|(publication, place)| (channel, publication, place)));
+            tops.push((channel, page.position));
         }
-        for (publication, place) in &page.publications {
-            let position = publication.places[*place].position;
+        missed.sort_by_key(|(_, publication, _)| publication.cursor.stamp);
+        for (channel, publication, place) in missed {
+            let position = publication.places[place].position;
             let local = self.table.channel_mut(channel);
             match local.last {
                 Some((epoch, last)) if epoch == position.epoch && position.offset <= last => continue,
@@ -319,12 +330,14 @@ impl Shard {
                 Some(_) | None => {}
             }
             local.last = Some((position.epoch, position.offset));
-            local.hold(publication, *place);
-            self.fan_out(channel, publication, *place);
+            local.hold(&publication, place);
+            self.fan_out(channel, &publication, place);
         }
-        let local = self.table.channel_mut(channel);
-        if local.last.is_none_or(|(epoch, last)| epoch != page.position.epoch || last < page.position.offset) {
-            local.last = Some((page.position.epoch, page.position.offset));
+        for (channel, top) in tops {
+            let local = self.table.channel_mut(channel);
+            if local.last.is_none_or(|(epoch, last)| epoch != top.epoch || last < top.offset) {
+                local.last = Some((top.epoch, top.offset));
+            }
         }
     }
 }

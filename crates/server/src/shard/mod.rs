@@ -170,12 +170,16 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
     while inbox.receive(&mut news, NEWS_MAX).await {
         {
             let mut shard = shard.borrow_mut();
-            for announcement in news.drain(..) {
-                shard.take(announcement);
-            }
-            for key in inbox.take_overflowed() {
-                shard.reread(&key);
-            }
+            let overflowed = loop {
+                for announcement in news.drain(..) {
+                    shard.take(announcement);
+                }
+                let overflowed = inbox.take_overflowed(&mut news);
+                if news.is_empty() {
+                    break overflowed;
+                }
+            };
+            shard.reread(overflowed);
             shard.settle();
         }
         // Let reads and timers have their turn even when news never end.
