@@ -359,3 +359,22 @@ impl Jwk {
         parsed.map_err(|_| KeyError::Damaged)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those who look for a key pick one that allows the algorithm; this is the lock behind that one.
+    #[test]
+    fn a_good_signature_of_another_algorithm_does_not_count() {
+        let secret = Secret::parse(&"0123456789abcdef".repeat(4)).unwrap();
+        let message = b"what is signed";
+        for made in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let signature = SigningKey::of_secret(&secret, made).unwrap().sign(message).unwrap();
+            for pinned in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+                let key = VerificationKey::of_secret(&secret, &[pinned]).unwrap();
+                assert_eq!(key.verifies(made, message, &signature), made == pinned, "{made} at a key for {pinned}");
+            }
+        }
+    }
+}
