@@ -16,7 +16,7 @@ if (!Number.isInteger(port)) {
   process.exit(2);
 }
 
-const epoch = randomBytes(4).toString('hex');
+const epoch = randomBytes(7).toString('hex').slice(1);
 /** Channel name to its subscribers and its last number. */
 const channels = new Map();
 
@@ -33,16 +33,12 @@ function publish({ channel: name, event, data }) {
   const channel = channelOf(name);
   channel.last += 1;
   const id = `${epoch}-${channel.last}`;
-  if (channel.sockets.size > 0) {
-    const text = JSON.stringify({ type: 'message', channel: name, id, event, data });
-    for (const socket of channel.sockets) {
-      if (socket.readyState === socket.OPEN) socket.send(text);
-    }
+  const text = JSON.stringify({ type: 'message', channel: name, id, event, data });
+  for (const socket of channel.sockets) {
+    if (socket.readyState === socket.OPEN) socket.send(text);
   }
-  if (channel.streams.size > 0) {
-    const text = `id: ${id}\ndata: ${JSON.stringify(data)}\n\n`;
-    for (const stream of channel.streams) stream.write(text);
-  }
+  const record = `id: ${id}\ndata: ${text}\n\n`;
+  for (const stream of channel.streams) stream.write(record);
 }
 
 const http = createServer((request, response) => {

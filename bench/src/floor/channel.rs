@@ -83,15 +83,12 @@ impl Channel {
         self.dirty = true;
         let id = id(self.last);
         let data = draft.data.get();
+        let text = format!(r#"{{"type":"message","channel":"{}","id":"{id}","event":"{}","data":{data}}}"#, self.name, draft.event);
         if self.forms.sse {
-            let event = format!("id: {id}\ndata: {data}\n\n");
+            let event = format!("id: {id}\ndata: {text}\n\n");
             let chunk = format!("{:x}\r\n{event}\r\n", event.len());
             self.sse_due.extend_from_slice(chunk.as_bytes());
         }
-        if !self.forms.websocket && !self.forms.poll {
-            return;
-        }
-        let text = format!(r#"{{"type":"message","channel":"{}","id":"{id}","event":"{}","data":{data}}}"#, self.name, draft.event);
         if self.forms.websocket {
             write_frame(&mut self.websocket_due, Opcode::Text, text.as_bytes());
         }
@@ -120,9 +117,9 @@ impl Channel {
             }
             body.push_str(text);
         }
-        body.push_str(&format!(r#"],"last":"{}"}}"#, id(self.last)));
+        body.push_str(&format!(r#"],"last":"{}","gap":false,"more":false}}"#, id(self.last)));
         let length = body.len();
-        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncache-control: no-store\r\nvary: Origin, Authorization\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
     }
 
     fn log_range(&self, after: u64) -> Range<usize> {
@@ -133,7 +130,7 @@ impl Channel {
 
 /// A message's id, as long as a real one's.
 fn id(number: u64) -> String {
-    format!("f100f100-{number}")
+    format!("f1l2o3o4r5f6l-{number}")
 }
 
 /// The number in an id.
@@ -170,7 +167,7 @@ mod tests {
 
     #[test]
     fn numbers_of_ids() {
-        for (id, expected) in [("f100f100-7", 7), ("42", 42), ("", 0), ("a-b", 0)] {
+        for (id, expected) in [("f1l2o3o4r5f6l-7", 7), ("42", 42), ("", 0), ("a-b", 0)] {
             assert_eq!(number(id), expected, "{id}");
         }
     }
