@@ -13,7 +13,7 @@ use omnivox_core::{
 use smallvec::SmallVec;
 
 use super::codes::Refusal;
-use super::message::{Body, HISTORY_LIMIT_DEFAULT, before_offset};
+use super::message::{Body, Order, before_offset};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
 
@@ -25,7 +25,7 @@ pub(super) enum Call {
     /// Publish several, each on its own.
     Batch(Vec<Result<Box<Draft>, Refusal>>),
     /// Read what was published.
-    History(ChannelName, HistoryQuery),
+    History(ChannelName, HistoryQuery, Order),
     /// Who is there.
     Members(ChannelName),
     /// Which channels are in use.
@@ -52,18 +52,14 @@ impl Call {
 
     /// `GET /v1/history`.
     pub(super) fn history(parameters: &Parameters<'_>, limits: &Limits) -> Result<Self, Refusal> {
-        let newest_first = match parameters.first("order") {
-            None | Some("oldest") => false,
-            Some("newest") => true,
+        let order = match parameters.first("order") {
+            None | Some("oldest") => Order::OldestFirst,
+            Some("newest") => Order::NewestFirst,
             Some(_) => return Err(Refusal::message("`order` is neither `oldest` nor `newest`")),
         };
-        let query = HistoryQuery {
-            since: parameters.mark("since")?,
-            before: parameters.mark("before")?.map(before_offset).transpose()?,
-            most: parameters.number("limit")?.unwrap_or(HISTORY_LIMIT_DEFAULT).clamp(1, limits.history_page_max),
-            newest_first,
-        };
-        Ok(Self::History(parameters.channel(limits)?, query))
+        let before = parameters.mark("before")?.map(before_offset).transpose()?;
+        let query = order.query(parameters.mark("since")?, before, parameters.number("limit")?, limits);
+        Ok(Self::History(parameters.channel(limits)?, query, order))
     }
 
     /// `GET /v1/presence`.
@@ -92,6 +88,8 @@ pub(super) struct ApiSession {
 enum Answering {
     /// The channel that it is about.
     Channel(ChannelName),
+    /// The channel, in which order its page is shown, and whether it was read newest first.
+    History(ChannelName, Order, bool),
     /// For each message of a batch: its channel, or why it was never sent.
     Batch(Vec<Result<ChannelName, Refusal>>),
     /// Nothing.
@@ -123,8 +121,8 @@ impl ApiSession {
                 self.answering = Answering::Batch(kept.collect());
                 (!drafts.is_empty()).then_some(Command::Publish(drafts))
             }
-            Call::History(channel, query) => {
-                self.answering = Answering::Channel(channel.clone());
+            Call::History(channel, query, order) => {
+                self.answering = Answering::History(channel.clone(), order, query.newest_first);
                 Some(Command::History(channel, query))
             }
             Call::Members(channel) => {
@@ -166,9 +164,11 @@ impl ApiSession {
                 None => refused(&defect()),
             },
             (Reply::Published(results), Answering::Batch(items)) => render::json(200, |into| batch_body(&items, results, into)),
-            (Reply::History(page), Answering::Channel(channel)) => {
-                render::json(200, |into| history_body(&channel, &page, self.answer_bytes_max, into))
-            }
+            (Reply::History(page), Answering::History(channel, order, newest_first)) => render::json(200, |into| {
+                let mut object = Object::begin(into);
+                history_members(&channel, page, (order, newest_first), self.answer_bytes_max, &mut object);
+                object.end();
+            }),
             (Reply::Members(members), Answering::Channel(channel)) => render::json(200, |into| members_body(&channel, &members, into)),
             (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
             _ => refused(&defect()),
@@ -241,23 +241,25 @@ fn batch_body(items: &[Result<ChannelName, Refusal>], results: Vec<Result<Publis
     object.end();
 }
 
-/// Appends a page of history.
-fn history_body(channel: &ChannelName, page: &HistoryPage, bytes_max: usize, into: &mut BytesMut) {
-    let mut object = Object::begin(into);
-    history_members(channel, page, bytes_max, &mut object);
-    object.end();
-}
-
 /// Writes a page of history as members; what is too large for one answer is left for the next page.
-pub(super) fn history_members(channel: &ChannelName, page: &HistoryPage, bytes_max: usize, object: &mut Object<'_>) {
+pub(super) fn history_members(
+    channel: &ChannelName,
+    mut page: HistoryPage,
+    (order, newest_first): (Order, bool),
+    bytes_max: usize,
+    object: &mut Object<'_>,
+) {
     let fitting = render::fitting(&page.publications, bytes_max);
+    let more = page.more || fitting < page.publications.len();
+    page.publications.truncate(fitting);
+    order.arrange(&mut page.publications, newest_first);
     object.text("channel", channel.as_str());
-    object.list("events", &page.publications[..fitting], |(event, place), into| {
+    object.list("events", &page.publications, |(event, place), into| {
         render::publication(event, Some(*place), render::Binary::Base64, into);
     });
     object.mark("id", page.position);
     object.flag("gap", page.gap);
-    object.flag("more", page.more || fitting < page.publications.len());
+    object.flag("more", more);
 }
 
 fn members_body(channel: &ChannelName, members: &[Member], into: &mut BytesMut) {

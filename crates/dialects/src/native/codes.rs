@@ -143,3 +143,58 @@ const CLOSE_SLOW: u16 = 4008;
 pub(super) const CLOSE_UNAUTHORIZED: u16 = 4401;
 /// It may not be here.
 const CLOSE_FORBIDDEN: u16 = 4403;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Every reason to close, so that documents and tables can be held against them.
+    const REASONS: [CloseReason; 10] = [
+        CloseReason::Drain,
+        CloseReason::SlowConsumer,
+        CloseReason::HeartbeatLost,
+        CloseReason::Protocol("a rule"),
+        CloseReason::TooLarge,
+        CloseReason::Expired,
+        CloseReason::Kicked,
+        CloseReason::Overloaded,
+        CloseReason::Normal,
+        CloseReason::Internal,
+    ];
+
+    /// Every error code, sorted.
+    pub(in super::super) const EVERY_CODE: [&str; 19] = [
+        "expired",
+        "forbidden",
+        "internal",
+        "invalid",
+        "invalid_channel",
+        "invalid_escape",
+        "invalid_json",
+        "invalid_mark",
+        "invalid_message",
+        "invalid_utf8",
+        "limit_exceeded",
+        "method_not_allowed",
+        "not_a_websocket",
+        "not_found",
+        "not_subscribed",
+        "reserved_type",
+        "unauthorized",
+        "unavailable",
+        "unsupported_media_type",
+    ];
+
+    pub(in super::super) fn every_close_code() -> impl Iterator<Item = u16> {
+        REASONS.into_iter().map(close_code).chain([CLOSE_UNAUTHORIZED, CLOSE_FORBIDDEN, 1008])
+    }
+
+    #[test]
+    fn close_codes_may_be_sent_and_words_fit_a_close_frame() {
+        for reason in REASONS {
+            assert!(omnivox_wire::ws::is_close_code(close_code(reason)), "{reason:?}");
+            assert!(close_words(reason).len() <= 123, "{reason:?}: a close frame has room for 123 bytes");
+            assert!((400..600).contains(&goodbye_status(reason)), "{reason:?}");
+        }
+    }
+}

@@ -76,7 +76,7 @@ pub(super) enum ClientMessage {
     /// Who is there?
     Members { channel: ChannelName },
     /// What was published before?
-    History { channel: ChannelName, query: HistoryQuery },
+    History { channel: ChannelName, query: HistoryQuery, order: Order },
     /// Are you there?
     Ping,
     /// An application message: to the named channels, or to all that the connection is in when none is named.
@@ -99,7 +99,11 @@ impl ClientMessage {
     /// Parses a text message.
     pub(super) fn parse(text: &str, limits: &Limits) -> Result<(Origin, Self), Refused> {
         let fields = Fields::parse(text.as_bytes()).map_err(|refusal| (Origin::default(), refusal))?;
-        let mut origin = Origin::default();
+        let (reference, unfit) = match fields.reference() {
+            Ok(reference) => (reference, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        let mut origin = Origin { kind: Cow::Borrowed(""), reference };
         let kind = match fields.text("type") {
             Ok(Some(kind)) => kind,
             Ok(None) => return Err((origin, Refusal::message("`type` is missing; every message is an object with a `type`"))),
@@ -108,11 +112,9 @@ impl ClientMessage {
         let reserved = RESERVED_TYPES.binary_search(&&*kind).ok().map(|at| RESERVED_TYPES[at]);
         // An unknown type may be long; an error repeats only what fits.
         origin.kind = reserved.map_or_else(|| Cow::Owned(shortened(&kind, limits.event_name_bytes_max).to_owned()), Cow::Borrowed);
-        match fields.reference() {
-            Ok(reference) => origin.reference = reference,
-            Err(refusal) if reserved.is_some() => return Err((origin, refusal)),
-            // It belongs to the application.
-            Err(_) => {}
+        // In an application message it belongs to the application.
+        if let (Some(refusal), Some(_)) = (unfit, reserved) {
+            return Err((origin, refusal));
         }
         let parsed = match reserved {
             Some(kind) => Self::parse_reserved(kind, &fields, limits),
@@ -133,7 +135,9 @@ impl ClientMessage {
                 presence: fields.flag("presence")?.unwrap_or(false),
             },
             "unsubscribe" => Self::Unsubscribe { channel: fields.channel()? },
-            "publish" if fields.flag("binary")?.unwrap_or(false) => Self::PublishBinary { draft: Box::new(fields.draft(limits)?) },
+            "publish" if fields.flag("binary")?.unwrap_or(false) => {
+                Self::PublishBinary { draft: Box::new(fields.draft_of(Payload::Binary(Bytes::new()), limits)?) }
+            }
             "publish" => Self::Publish { draft: Box::new(fields.draft(limits)?) },
             "enter" | "update" => Self::Enter {
                 channel: fields.channel()?,
@@ -143,7 +147,10 @@ impl ClientMessage {
             },
             "leave" => Self::Leave { channel: fields.channel()?, key: fields.key(limits)? },
             "presence" => Self::Members { channel: fields.channel()? },
-            "history" => Self::History { channel: fields.channel()?, query: fields.history(limits)? },
+            "history" => {
+                let (query, order) = fields.history(limits)?;
+                Self::History { channel: fields.channel()?, query, order }
+            }
             "ping" => Self::Ping,
             _ => {
                 return Err(Refusal::invalid(
@@ -262,9 +269,13 @@ impl<'a> Fields<'a> {
 
     /// A publication as `publish` and `POST /v1/publish` write it.
     pub(super) fn draft(&self, limits: &Limits) -> Result<Draft, Refusal> {
+        self.draft_of(self.payload(limits)?, limits)
+    }
+
+    fn draft_of(&self, payload: Payload, limits: &Limits) -> Result<Draft, Refusal> {
         let mut channels = self.channels(limits)?.into_iter();
         let first = channels.next().ok_or_else(|| Refusal::message("`channel` is missing"))?;
-        let mut draft = Draft::new(first, self.payload(limits)?);
+        let mut draft = Draft::new(first, payload);
         draft.channels.extend(channels);
         draft.event = self.event(limits)?;
         if let Some(id) = self.text("id")? {
@@ -282,7 +293,8 @@ impl<'a> Fields<'a> {
     }
 
     fn payload(&self, limits: &Limits) -> Result<Payload, Refusal> {
-        let data = self.0.iter().rev().find(|(name, _)| name == "data").map_or("null", |(_, value)| value.get());
+        let data = self.0.iter().rev().find(|(name, _)| name == "data").map(|(_, value)| value.get());
+        let data = data.ok_or_else(|| Refusal::message("`data` is missing; it may be any JSON, `null` too"))?;
         let payload = match self.text("encoding")?.as_deref() {
             None => Payload::Json(Bytes::copy_from_slice(data.as_bytes())),
             Some("base64") => {
@@ -298,14 +310,10 @@ impl<'a> Fields<'a> {
         Ok(payload)
     }
 
-    fn history(&self, limits: &Limits) -> Result<HistoryQuery, Refusal> {
-        let most = self.number("limit")?.map_or(HISTORY_LIMIT_DEFAULT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(HistoryQuery {
-            since: self.mark("since")?,
-            before: self.before()?,
-            most: most.clamp(1, limits.history_page_max),
-            newest_first: self.flag("newest_first")?.unwrap_or(false),
-        })
+    fn history(&self, limits: &Limits) -> Result<(HistoryQuery, Order), Refusal> {
+        let order = if self.flag("newest_first")?.unwrap_or(false) { Order::NewestFirst } else { Order::OldestFirst };
+        let most = self.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((order.query(self.mark("since")?, self.before()?, most, limits), order))
     }
 
     /// `before` is an offset, or the id of an event.
@@ -345,6 +353,30 @@ impl<'a> Fields<'a> {
 
 /// The members of an application message that clients can't set.
 pub(super) const SERVER_OWNED: [&str; 4] = ["type", "channel", "room", "id"];
+
+/// In which order a page of history is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// As they were published.
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
+impl Order {
+    /// The query for a page: what follows `since`, or else the newest ones, whatever order they are shown in.
+    pub(super) fn query(self, since: Option<Mark>, before: Option<u64>, most: Option<usize>, limits: &Limits) -> HistoryQuery {
+        let newest_first = self == Self::NewestFirst || since.is_none();
+        HistoryQuery { since, before, most: most.unwrap_or(HISTORY_LIMIT_DEFAULT).min(limits.history_page_max), newest_first }
+    }
+
+    /// Puts a page that was read by that query into this order.
+    pub(super) fn arrange<T>(self, page: &mut [T], read_newest_first: bool) {
+        if read_newest_first && self == Self::OldestFirst {
+            page.reverse();
+        }
+    }
+}
 
 /// The offset that `before` means.
 pub(super) fn before_offset(mark: Mark) -> Result<u64, Refusal> {
@@ -466,8 +498,7 @@ impl Body {
     pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refusal> {
         let fields = Fields::parse(body)?;
         let Some(messages) = fields.raw("messages") else { return Ok(Self::One(Box::new(fields.draft(limits)?))) };
-        let batch = serde_json::Deserializer::from_str(messages.get());
-        let mut batch = batch;
+        let mut batch = serde_json::Deserializer::from_str(messages.get());
         let seed = Batch { most: limits.batch_publications_max };
         let items = seed.deserialize(&mut batch).map_err(|error| {
             if error.to_string().starts_with(TOO_MANY) {

@@ -277,7 +277,7 @@ fn refuse_method(request: &Request<'_>, service: Service, cors: &Cors) -> Option
     if websocket && !request.is_websocket() {
         let words = "this path is a WebSocket; connect with `new WebSocket(…)`";
         let refusal = Refusal { code: "upgrade_required", status: 426, words: words.into() };
-        return Some(cors.refuse(&refusal).header("upgrade", "websocket"));
+        return Some(cors.refuse(&refusal).header("upgrade", "websocket").header("sec-websocket-version", "13"));
     }
     if !websocket && request.is_websocket() {
         let refusal = Refusal::invalid("not_a_websocket", "this path is no WebSocket; `/v1/ws` is");
@@ -290,8 +290,7 @@ fn refuse_method(request: &Request<'_>, service: Service, cors: &Cors) -> Option
 ///
 /// These come from clients that repeat what they have, so what can't be read is a gap; `since` comes from a person, so there it is an error.
 fn last_event_id(request: &Request<'_>, parameters: &Parameters<'_>, channels: &[ChannelName]) -> Result<Since, Refusal> {
-    let parameter =
-        || ["lastEventId", "lastEventID", "last-event-id", "last_event_id", "lastEvent"].iter().find_map(|name| parameters.first(name));
+    let parameter = || LAST_EVENT_ID.iter().find_map(|name| parameters.first_ignoring_case(name));
     if let Some(text) = request.header("last-event-id").filter(|text| !text.is_empty()).or_else(parameter) {
         let mark = Mark::parse(text).map_err(Refusal::from).and_then(|mark| request::fitting_mark(mark, channels));
         return Ok(mark.map_or(Since::Unreadable, Since::Mark));
@@ -301,3 +300,6 @@ fn last_event_id(request: &Request<'_>, parameters: &Parameters<'_>, channels: &
         None => Ok(Since::Nothing),
     }
 }
+
+/// The parameters by which clients that can't set the header say the same.
+const LAST_EVENT_ID: [&str; 4] = ["lastEventId", "last-event-id", "last_event_id", "lastEvent"];

@@ -366,12 +366,21 @@ pub(super) fn stream_event(event: &Event, payload_alone: bool, framing: Framing,
             scratch.put_slice(b"\n\n");
         }
         Event::Gap(channel) => {
-            scratch.put_slice(b"event: gap\ndata: ");
-            gap(channel, scratch);
-            scratch.put_slice(b"\n\n");
+            stream_gap(channel, scratch);
         }
     }
     Some(seal(framing, scratch))
+}
+
+/// Appends the news that something was lost: an error that the stream survives.
+pub(super) fn stream_gap(channel: &ChannelName, into: &mut BytesMut) {
+    into.put_slice(b"event: error\ndata: ");
+    let mut object = Object::begin(into);
+    object.text("code", "gap");
+    object.text("message", "events of the channel are missing; load again what you show of it");
+    object.text("channel", channel.as_str());
+    object.end();
+    into.put_slice(b"\n\n");
 }
 
 /// Appends a publication as an event of a stream. Its id is the cursor, because that resumes all channels of the stream.

@@ -27,6 +27,12 @@ impl<'a> Parameters<'a> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value).filter(|value| !value.is_empty())
     }
 
+    /// The same, whatever letters the name was written in.
+    pub(super) fn first_ignoring_case(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| &**value).filter(|value| !value.is_empty())
+    }
+
     /// The channels that are named as `channel` or `room`, each once, or else the defaults.
     pub(super) fn channels(&self, defaults: &[ChannelName], limits: &Limits) -> Result<Channels, Refusal> {
         let mut channels = Channels::new();

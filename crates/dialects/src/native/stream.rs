@@ -120,15 +120,12 @@ impl StreamSession {
         }))
     }
 
-    /// Says what may be missing, and where the stream stands now, behind what was replayed.
+    /// Says where the stream stands now, behind what was replayed. Gaps were told before the replay, so that a cut in it does not hide them;
+    /// what is left to tell is a mark that could not be read.
     fn begin(&self, subscribed: &Subscribed, unreadable: bool, actions: &mut Actions) {
         for channel in &subscribed.channels {
-            if channel.gap || subscribed.more || unreadable {
-                actions.push(Action::Push(self.frame(|into| {
-                    let _ = write!(into, "event: gap\nretry: {}\ndata: ", self.settings.retry_ms);
-                    render::gap(&channel.channel, into);
-                    into.put_slice(b"\n\n");
-                })));
+            if unreadable {
+                actions.push(Action::Push(self.frame(|into| render::stream_gap(&channel.channel, into))));
             }
         }
         actions.push(Action::Push(self.frame(|into| id_alone(subscribed.cursor, into))));

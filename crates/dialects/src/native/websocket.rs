@@ -17,7 +17,7 @@ use omnivox_core::{
 use smallvec::SmallVec;
 
 use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
-use super::message::{ClientMessage, Origin};
+use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
 use super::request::{Channels, Connecting, Cors, refused};
 use super::{NativeSettings, api, formats};
@@ -98,7 +98,8 @@ enum Asked {
     Enter(ChannelName, &'static str),
     Leave(ChannelName),
     Members(ChannelName),
-    History(ChannelName),
+    /// A page of a channel's history, how it is shown, and whether it was read newest first.
+    History(ChannelName, Order, bool),
 }
 
 impl WebSocketSession {
@@ -273,6 +274,10 @@ impl WebSocketSession {
                 (Asked::Subscribe(channel, new), command)
             }
             ClientMessage::Unsubscribe { channel } => {
+                if !self.joined.contains(&channel) {
+                    let refusal = Refusal::invalid("not_subscribed", "this connection is not subscribed to the channel");
+                    return send_error(&origin, Some(&channel), &refusal, actions);
+                }
                 self.part(&channel);
                 (Asked::Unsubscribe(channel.clone()), Command::Unsubscribe(channel))
             }
@@ -292,7 +297,9 @@ impl WebSocketSession {
             }
             ClientMessage::Leave { channel, key } => (Asked::Leave(channel.clone()), Command::Leave(channel, key)),
             ClientMessage::Members { channel } => (Asked::Members(channel.clone()), Command::Members(channel)),
-            ClientMessage::History { channel, query } => (Asked::History(channel.clone()), Command::History(channel, query)),
+            ClientMessage::History { channel, query, order } => {
+                (Asked::History(channel.clone(), order, query.newest_first), Command::History(channel, query))
+            }
         };
         self.run(origin, asked, command, actions);
     }
@@ -403,11 +410,11 @@ impl WebSocketSession {
                 object.reference(&origin);
                 object.end();
             }),
-            (Ok(Reply::History(page)), Asked::History(channel)) => {
+            (Ok(Reply::History(page)), Asked::History(channel, order, newest_first)) => {
                 let bytes_max = self.settings.limits.outbox_bytes_soft;
                 send(actions, |into| {
                     let mut object = Object::message("history", into);
-                    api::history_members(&channel, &page, bytes_max, &mut object);
+                    api::history_members(&channel, page, (order, newest_first), bytes_max, &mut object);
                     object.reference(&origin);
                     object.end();
                 });
@@ -477,7 +484,7 @@ impl Asked {
             | Self::Enter(channel, _)
             | Self::Leave(channel)
             | Self::Members(channel)
-            | Self::History(channel) => Some(channel),
+            | Self::History(channel, ..) => Some(channel),
         }
     }
 }

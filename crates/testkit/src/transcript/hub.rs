@@ -137,10 +137,10 @@ impl Hub {
         (published, Some(publication))
     }
 
-    /// A message outside all channels: it has a place in none, so it stands at offset 0 of its draft's channel.
-    pub(super) fn direct(&self, draft: Draft, at_ms: u64) -> Arc<Publication> {
-        let position = Position { epoch: self.epoch, offset: 0 };
-        let places = draft.channels.iter().map(|channel| Place { channel: channel.clone(), position, previous: 0 }).collect();
+    /// A message outside all channels: it has a place in none.
+    pub(super) fn direct(&self, mut draft: Draft, at_ms: u64) -> Arc<Publication> {
+        draft.channels.clear();
+        let places = std::iter::empty().collect();
         Arc::new(Publication { app: self.app.clone(), places, cursor: self.cursor(), at_ms, draft })
     }
 
@@ -230,7 +230,7 @@ pub(super) fn draft(words: &str) -> Draft {
     loop {
         let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
         if let Some(event) = word.strip_prefix("event=") {
-            draft.event = Some(event.into());
+            draft.event = Some(super::meant(event).into());
         } else if let Some(id) = word.strip_prefix("id=") {
             draft.id = Some(id.into());
         } else if let Some(user) = word.strip_prefix("user=") {

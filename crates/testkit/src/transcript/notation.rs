@@ -68,7 +68,8 @@ fn parse_step(number: usize, line: &str) -> Step {
     let mark = line.find(['>', '<', '@', '!', '?']).unwrap_or_else(|| panic!("line {number}: no `>`, `<`, `@`, `!` or `?`: {line}"));
     let label = &line[..mark];
     assert!(label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "line {number}: strange label {label:?}");
-    let rest = line[mark + 1..].strip_prefix(' ').unwrap_or(&line[mark + 1..]);
+    let behind = &line[mark + 1..];
+    let rest = behind.strip_prefix(' ').unwrap_or(behind);
     let kind = match line.as_bytes()[mark] {
         b'>' => parse_sent(rest),
         b'<' => Kind::Expect { pattern: rest.to_owned(), headers: Vec::new(), without: Vec::new() },

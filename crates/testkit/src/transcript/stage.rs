@@ -64,7 +64,6 @@ struct Subscription {
 
 impl<'d> Stage<'d> {
     /// A stage with shard 0, chunked streams and the first time of day that comes to mind.
-    #[expect(clippy::missing_panics_doc, reason = "a test's own words")]
     pub fn new(dialect: &'d dyn Dialect) -> Self {
         let now = Instant::now();
         Self {
@@ -98,7 +97,7 @@ impl<'d> Stage<'d> {
         self
     }
 
-    /// How many missed publications a subscribe gives at most; the rest is `more`.
+    /// How many missed publications an answer gives at most; the rest is `more`.
     #[must_use]
     pub fn missed_max(mut self, most: usize) -> Self {
         self.missed_max = most;
@@ -425,9 +424,11 @@ impl<'d> Stage<'d> {
     }
 
     fn subscribe(&mut self, actor: usize, subscribe: Subscribe) -> Reply {
-        let (channels, cursor, mut missed) = self.hub.subscribe(&subscribe.channels, subscribe.since, self.missed_max);
-        let more = missed.len() > self.missed_max;
-        missed.truncate(self.missed_max);
+        // A replay goes on until it is complete, an answer holds a page.
+        let most = if subscribe.replay == Replay::InReply { self.missed_max } else { usize::MAX - 1 };
+        let (channels, cursor, mut missed) = self.hub.subscribe(&subscribe.channels, subscribe.since, most.saturating_add(1));
+        let more = missed.len() > most;
+        missed.truncate(most);
         let mut subscribed = Subscribed { channels: channels.into(), cursor, missed: Vec::new(), more };
         if subscribe.replay == Replay::InReply {
             subscribed.missed = missed;
@@ -435,6 +436,10 @@ impl<'d> Stage<'d> {
                 return Reply::Subscribed(Box::new(subscribed));
             }
         } else {
+            // A gap is told before what follows it, so that a cut in the replay does not hide it.
+            for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
+                self.give(actor, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
+            }
             for (publication, place) in missed {
                 self.give(actor, &subscribe.delivery, &Event::Publication(publication, place));
             }
@@ -641,7 +646,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn expect_silence(&mut self, line: usize, what: &str) {
+    fn expect_silence(&self, line: usize, what: &str) {
         for (label, connection) in &self.connections {
             let seen: String = connection.seen.iter().map(|seen| format!("\n  {label}< {}", seen.line)).collect();
             assert!(seen.is_empty(), "line {line}: before {what} this came unexpectedly{seen}");

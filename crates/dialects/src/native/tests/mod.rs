@@ -1,8 +1,16 @@
-//! Transcripts of the native dialect.
+//! Transcripts of the native dialect, one file for each transport.
+
+mod abuse;
+mod api;
+mod poll;
+mod stream;
+mod websocket;
+
+use omnivox_testkit::transcript;
 
 use super::*;
-use omnivox_testkit::transcript::check;
 
+/// The dialect as `omnivox dev` mounts it, more or less.
 fn native() -> Native {
     let alias = |path: &str, transport, channel: &str, format| Alias {
         path: path.to_owned(),
@@ -13,14 +21,19 @@ fn native() -> Native {
     let aliases = vec![
         alias("/poll", Transport::Poll, "general", Format::Envelope),
         alias("/api/notifications", Transport::Sse, "notifications", Format::Data),
+        Alias::new("/ws", Transport::Ws),
     ];
     Native::new(NativeSettings { aliases, echo: Some("/echo".to_owned()), ..NativeSettings::default() })
+}
+
+#[track_caller]
+fn check(text: &str) {
+    transcript::check(&native(), text);
 }
 
 #[test]
 fn a_message_reaches_every_subscriber_of_the_room() {
     check(
-        &native(),
         r#"
         a> WS /v1/ws
         a< 101
@@ -53,10 +66,44 @@ fn a_message_reaches_every_subscriber_of_the_room() {
         s< id: z.2⏎data: {"type":"message","channel":"general","id":"z-2","event":"x","data":{"n": 1}}⏎⏎
         f< id: z.2⏎event: x⏎data: {"n": 1}⏎⏎
         h< 200 application/json {"channel":"general","id":"z-2","duplicate":false}
-        h> POST /v1/publish
-            content-type: application/json
-            | {"channel":"general","event":"x","data":{"n": 1},"id":"one"}
-        h< 200 application/json {"channel":"general","id":"z-2","duplicate":true}
         "#,
     );
+}
+
+/// The paths and parameters of `docs/openapi.json` are those that are served.
+#[test]
+fn the_openapi_file_names_the_routes() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../../../../docs/openapi.json")).unwrap();
+    let mut described: Vec<(&str, String)> = file["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| (path.as_str(), methods.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(", ")))
+        .collect();
+    described.sort();
+    let mut served: Vec<(&str, String)> = PATHS
+        .iter()
+        .filter(|(_, service)| *service != Service::Transport(Transport::Ws))
+        .map(|(path, service)| (*path, service.methods().split(", ").next().unwrap().to_lowercase()))
+        .collect();
+    served.sort();
+    assert_eq!(described, served, "docs/openapi.json against the routes");
+}
+
+/// The page on the protocol lists every reserved type and every close code, and all paths.
+#[test]
+fn the_protocol_page_is_complete() {
+    let page = include_str!("../../../../../docs/protocol-native.md");
+    assert!(RESERVED_TYPES.is_sorted(), "they are searched by halves");
+    let listed = RESERVED_TYPES.map(|kind| format!("`{kind}`")).join(", ");
+    assert!(page.contains(&listed), "docs/protocol-native.md lacks the list {listed}");
+    for (path, _) in PATHS {
+        assert!(page.contains(&format!("`{path}`")), "docs/protocol-native.md lacks {path}");
+    }
+    for code in codes::tests::every_close_code() {
+        assert!(page.contains(&format!("| {code} |")), "docs/protocol-native.md lacks close code {code}");
+    }
+    for code in codes::tests::EVERY_CODE {
+        assert!(page.contains(&format!("`{code}`")), "docs/protocol-native.md lacks error code {code}");
+    }
 }
