@@ -3,7 +3,7 @@
 //! Single values were checked where they stood; here are the rules between them. Every breach is reported at once and names the
 //! setting that mends it. Invariant: what [`server_config`] gives can be started, if the machine allows it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use omnivox_core::app::Retention;
 use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
+use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
 
@@ -27,7 +28,6 @@ pub(crate) fn server_config(config: &Config) -> Result<ServerConfig, Problems> {
         return Err(Problems::new(problems));
     }
     let apps = config.app.iter().map(|app| Arc::new(tenant(app, config))).collect();
-    let native: Arc<dyn Dialect> = Arc::new(Native::new(native(config)));
     let server = &config.server;
     Ok(ServerConfig {
         shards: (server.shards > 0).then_some(server.shards),
@@ -36,14 +36,64 @@ pub(crate) fn server_config(config: &Config) -> Result<ServerConfig, Problems> {
         deflate: server.deflate,
         drain: DrainPace { sessions_per_second: config.drain.sessions_per_second, deadline: config.drain.deadline_ms },
         tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
-        ..ServerConfig::new(server.listen.clone(), apps, vec![native])
+        ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
+}
+
+/// Every client protocol that is served.
+fn dialects(config: &Config) -> Vec<Arc<dyn Dialect>> {
+    let mut dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(Native::new(native(config)))];
+    if config.socketio.suites {
+        dialects.push(Arc::new(SocketIo::new(SocketIoSettings::socketio_suite())));
+        dialects.push(Arc::new(SocketIo::new(SocketIoSettings::engineio_suite())));
+    } else if config.socketio.enabled {
+        dialects.push(Arc::new(SocketIo::new(socketio(config))));
+    }
+    dialects
+}
+
+/// The settings of Socket.IO.
+fn socketio(config: &Config) -> SocketIoSettings {
+    let section = &config.socketio;
+    let origins = origins(config);
+    SocketIoSettings {
+        path: section.path.clone(),
+        ping_interval: section.ping_interval_ms,
+        ping_timeout: section.ping_timeout_ms,
+        max_payload: section.message_bytes_max,
+        upgrade_timeout: section.upgrade_time_max_ms,
+        connect_timeout: section.connect_time_max_ms,
+        allow_eio3: section.allow_eio3,
+        recovery: section.recovery.then_some(RecoverySettings {
+            max_disconnection: section.recovery_time_max_ms,
+            connections_max: section.recovery_connections_max,
+        }),
+        namespaces: match section.namespaces.as_slice() {
+            [] => SocketIoNamespaces::Any,
+            listed => SocketIoNamespaces::Listed(listed.to_vec()),
+        },
+        cors_origins: match origins.as_slice() {
+            [] => CorsOrigins::None,
+            listed if listed.iter().any(|origin| origin == "*") => CorsOrigins::Any,
+            _ => CorsOrigins::Listed(origins),
+        },
+        cookie: section.cookie.clone(),
+        attachments_max: section.attachments_max,
+        namespaces_max: section.namespaces_max,
+        commands_in_flight_max: config.limits.commands_in_flight_max,
+        queue_bytes_max: config.limits.outbox_bytes_hard,
+        ..SocketIoSettings::default()
+    }
+}
+
+/// The origins that some app lets in.
+fn origins(config: &Config) -> Vec<String> {
+    let all: BTreeSet<&String> = config.app.iter().flat_map(|app| &app.allowed_origins).collect();
+    all.into_iter().cloned().collect()
 }
 
 /// The settings of the native dialect.
 fn native(config: &Config) -> NativeSettings {
-    let mut cors_origins: Vec<String> = config.app.iter().flat_map(|app| app.allowed_origins.iter().cloned()).collect();
-    cors_origins.dedup();
     NativeSettings {
         limits: config.limits.to_core(),
         aliases: config.route.iter().map(settings::Route::to_alias).collect(),
@@ -51,7 +101,7 @@ fn native(config: &Config) -> NativeSettings {
         ws_pong_timeout: config.heartbeat.ws_pong_timeout_ms,
         sse_comment: config.heartbeat.sse_comment_interval_ms,
         retry_ms: config.native.sse_retry_ms,
-        cors_origins,
+        cors_origins: origins(config),
         connect_time_max: config.native.connect_time_max_ms,
         echo: None,
     }
@@ -78,20 +128,36 @@ impl settings::Route {
 }
 
 fn judge_routes(config: &Config, problems: &mut Vec<Problem>) {
+    let path = &config.socketio.path;
+    if path.len() < 3 || !path.starts_with('/') || !path.ends_with('/') || !is_plain(path.trim_end_matches('/')) {
+        let what = format!("{path:?} is no plain path with a slash at both ends, such as \"/socket.io/\"");
+        problems.push(Problem::new(Place::Section("socketio.path".to_owned()), what));
+    }
     let mut paths = HashSet::new();
     for route in &config.route {
         let path = route.path.as_str();
         let mut problem = |what: &str| problems.push(Problem::new(Place::Section(format!("[[route]] {path:?}")), what));
-        if !path.starts_with('/') || path.contains(['?', '#', ' ', '%']) || path.contains("//") || path.contains("/.") {
+        if !is_plain(path) {
             problem("`path` is no plain path; it begins with `/` and has no query, no escapes and no empty or dotted parts");
         }
         if path.starts_with("/v1/") {
             problem("paths under /v1/ are the API's own; choose another");
         }
+        if config.socketio.enabled && path.starts_with(&config.socketio.path) {
+            problem("paths under `socketio.path` are Socket.IO's; choose another, or move or disable that");
+        }
         if !paths.insert(path) {
             problem("another route has the same `path`");
         }
     }
+}
+
+/// Whether a path can be asked for as it is, and only so.
+fn is_plain(path: &str) -> bool {
+    path.starts_with('/')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%\"\\".contains(&byte))
+        && !path.contains("//")
+        && !path.contains("/.")
 }
 
 fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
@@ -148,7 +214,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(Place::Section(setting.to_owned()), what));
     };
     for (section, entry) in config.entries() {
-        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "drain");
+        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "socketio" | "drain");
         for setting in section.settings.iter().filter(|_| bounded) {
             if entry.written(setting.key).as_deref() == Some("0") {
                 problem(&format!("{}.{}", section.name, setting.key), "0 would stop everything; the smallest value is 1");
@@ -312,6 +378,8 @@ mod tests {
         check(&route("ws"), "is no plain path");
         check(&route("/a/../b"), "is no plain path");
         check(&route("/v1/ws"), "the API's own");
+        check(&route("/socket.io/x"), "Socket.IO's");
+        check(&shop("[socketio]\npath = \"/\""), "socketio.path: \"/\" is no plain path");
         check(&shop("[[route]]\nto = \"ws\"\npath = \"/a\"\n[[route]]\nto = \"sse\"\npath = \"/a\""), "same `path`");
         check(&shop("[heartbeat]\nws_ping_interval_ms = 0"), "heartbeat.ws_ping_interval_ms: 0");
         check(&shop("[limits]\noutbox_bytes_soft = 5_000_000"), "limits.outbox_bytes_soft: is above");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::native::NativeSettings;
+use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_server::config::DrainPace;
 
 use super::table::settings;
@@ -116,6 +117,42 @@ settings! {
             connect_time_max_ms: Duration = NativeSettings::default().connect_time_max;
             /// How long an EventSource waits before it connects again.
             sse_retry_ms: u64 = NativeSettings::default().retry_ms;
+        }
+
+        /// Socket.IO: `socket.io-client` and its ports, over HTTP polling and WebSocket.
+        socketio: SocketIoSection, since "0.1" {
+            /// Whether it is served.
+            enabled: bool = true;
+            /// Its path, with a slash at both ends.
+            path: String = SocketIoSettings::default().path;
+            /// Whether clients of Socket.IO 1 and 2 (Engine.IO 3) are served too.
+            allow_eio3: bool = SocketIoSettings::default().allow_eio3;
+            /// Pause between pings to a client.
+            ping_interval_ms: Duration = SocketIoSettings::default().ping_interval;
+            /// How long a client may take to answer a ping.
+            ping_timeout_ms: Duration = SocketIoSettings::default().ping_timeout;
+            /// How long the change from polling to WebSocket may take.
+            upgrade_time_max_ms: Duration = SocketIoSettings::default().upgrade_timeout;
+            /// How long a client may stay without a namespace.
+            connect_time_max_ms: Duration = SocketIoSettings::default().connect_timeout;
+            /// Bytes of one message of a client, and of one packet with its attachments.
+            message_bytes_max: usize = SocketIoSettings::default().max_payload;
+            /// Binary attachments of one packet.
+            attachments_max: usize = SocketIoSettings::default().attachments_max;
+            /// Namespaces of one connection.
+            namespaces_max: usize = SocketIoSettings::default().namespaces_max;
+            /// Namespaces that clients may connect to; empty allows every name.
+            namespaces: Vec<String> = Vec::new();
+            /// Whether a client that was away for a short time gets its rooms and what it missed (connection state recovery).
+            recovery: bool = true;
+            /// How long a lost connection is remembered for that.
+            recovery_time_max_ms: Duration = RecoverySettings::default().max_disconnection;
+            /// How many lost connections are remembered; beyond, the oldest is forgotten.
+            recovery_connections_max: usize = RecoverySettings::default().connections_max;
+            /// The name of a cookie with the session id, for load balancers that want one; omnivox needs none.
+            cookie: Option<String> = None;
+            /// Whether to be what the protocol's own test suites expect: their handlers, their short timers, an echo at `/engine.io/`.
+            suites: bool = false;
         }
 
         /// How clients are sent away when the server stops.
