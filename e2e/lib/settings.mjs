@@ -14,8 +14,8 @@ channels = "*"
 anonymous = ["subscribe", "publish", "presence", "history"]
 
 `;
-/// The test profile: an echo for conformance suites, with room for their largest messages.
-export const ECHO = `${OPEN}
+/// The test profile: an echo for conformance suites, with room for their largest messages, and compression for who offers it.
+export const ECHO = `${OPEN.replace('[server]', '[server]\ndeflate = true')}
 [limits]
 message_bytes_max = 16777216
 outbox_bytes_soft = 33554432
