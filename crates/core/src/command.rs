@@ -41,6 +41,8 @@ pub enum Command {
     Channels(Box<str>),
     /// Act on other sessions of the app.
     Manage(Box<Manage>),
+    /// A single-use ticket for the session's principal, for clients that can't send a header.
+    Ticket,
 }
 
 /// Who the client says it is, and how it came.
@@ -138,7 +140,9 @@ pub enum Manage {
     DisconnectUser(UserId),
     /// End one session.
     DisconnectSession(SessionId),
-    /// End the sessions that came with the token.
+    /// End the sessions of a user, and refuse every credential that it holds until now.
+    RevokeUser(UserId),
+    /// End the sessions that came with the token, and refuse it from now on.
     RevokeToken(Arc<str>),
 }
 
@@ -163,8 +167,10 @@ pub enum Reply {
     History(HistoryPage),
     /// Which channels are in use.
     Channels(Vec<ChannelSummary>),
-    /// The act was done; so many sessions were concerned on this node.
-    Managed(usize),
+    /// The act was done.
+    Managed,
+    /// A ticket, and for how many milliseconds it can be used.
+    Ticket(Box<str>, u64),
 }
 
 /// The state of a new subscription.

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use omnivox_auth::revocation::Revoked;
+use omnivox_auth::{Authenticator, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
 use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Replay, Reply, Subscribe};
@@ -16,10 +18,24 @@ use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::publication::Draft;
 use smallvec::SmallVec;
 
+use crate::memory::Clock;
+
+/// How long something that was revoked is refused: as long as any credential lives that an app should give out.
+const REVOKED_FOR_MS: u64 = 24 * 3600 * 1000;
+
 /// An app and what verifies its clients' credentials.
 pub struct AppEntry {
     /// The app.
     pub app: Arc<App>,
+    /// What verifies credentials.
+    pub authenticator: Authenticator,
+}
+
+impl AppEntry {
+    /// An app with its settings; what it remembers may come from an earlier one of the same app.
+    pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
+        Self { app: settings.app.clone(), authenticator: Authenticator::new(settings, memory) }
+    }
 }
 
 /// The hub of one node.
@@ -28,6 +44,7 @@ pub struct Hub {
     log: Arc<dyn Log>,
     presence: Arc<dyn Presence>,
     limits: Arc<Limits>,
+    clock: Clock,
 }
 
 /// What a command came to.
@@ -55,9 +72,25 @@ pub struct Caller {
 
 impl Hub {
     /// A hub over an engine.
-    pub fn new(apps: Vec<AppEntry>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>) -> Self {
-        let apps = apps.into_iter().map(|entry| (entry.app.id.clone(), Arc::new(entry))).collect();
-        Self { apps: RwLock::new(apps), log, presence, limits }
+    pub fn new(apps: Vec<Settings>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>, clock: Clock) -> Self {
+        let hub = Self { apps: RwLock::default(), log, presence, limits, clock };
+        hub.replace_apps(apps);
+        hub
+    }
+
+    /// Takes over new settings of all apps. What an app remembers stays: used tickets, revocations.
+    pub fn replace_apps(&self, settings: Vec<Settings>) {
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let entries = settings.into_iter().map(|settings| {
+            let memory = apps.get(&settings.app.id).map(|known| known.authenticator.memory().clone()).unwrap_or_default();
+            (settings.app.id.clone(), Arc::new(AppEntry::new(settings, memory)))
+        });
+        *apps = entries.collect();
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        (self.clock)()
     }
 
     /// The log, for shards that read a channel again or leave it.
@@ -90,7 +123,7 @@ impl Hub {
 
     fn start(&self, caller: &Caller, command: Command, shard: u16) -> Result<Running, Denied> {
         if let Command::Connect(connect) = &command {
-            return self.connect(connect).map(answer);
+            return self.connect(connect, caller.principal.as_deref()).map(answer);
         }
         let principal =
             caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
@@ -107,22 +140,55 @@ impl Hub {
             Command::History(channel, query) => door.history(&channel, query),
             Command::Channels(prefix) => door.channels(&prefix),
             Command::Manage(manage) => door.manage(*manage),
+            Command::Ticket => door.ticket(&entry),
         }
     }
 
-    fn connect(&self, connect: &Connect) -> Result<Reply, Denied> {
+    /// Who comes with the credential. Its app is the one whose keys verify it; without a credential, the one app that is open.
+    fn connect(&self, connect: &Connect, current: Option<&Principal>) -> Result<Reply, Denied> {
+        let now_ms = self.now_ms();
+        let verify = |entry: &AppEntry| match current {
+            Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms),
+            None => entry.authenticator.verify(&connect.credential, now_ms),
+        };
+        let mut refusal = None;
+        let mut found: Option<(Arc<AppEntry>, Principal)> = None;
+        for entry in self.candidates(connect, current)? {
+            match verify(&entry) {
+                Ok(principal) => {
+                    found = Some((entry, principal));
+                    break;
+                }
+                Err(error) => {
+                    refusal.get_or_insert(error);
+                }
+            }
+        }
+        let Some((entry, principal)) = found else {
+            return Err(refusal.map_or_else(|| Denied::Unauthorized("this server has no app".into()), Denied::from));
+        };
+        if let Some(origin) = &connect.origin {
+            omnivox_auth::origin::allowed(&entry.app.allowed_origins, origin)?;
+        }
+        Ok(Reply::Connected(Arc::new(principal)))
+    }
+
+    /// The apps whose credential it may be.
+    fn candidates(&self, connect: &Connect, current: Option<&Principal>) -> Result<Vec<Arc<AppEntry>>, Denied> {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
-        match &connect.credential {
-            Credential::Anonymous => {
-                let open = apps
-                    .values()
-                    .find(|entry| entry.app.open)
-                    .ok_or_else(|| Denied::Unauthorized("a credential is needed: send a token, or set `open = true` for an app".into()))?;
-                Ok(Reply::Connected(Arc::new(Principal::anonymous(open.app.id.clone()))))
-            }
-            Credential::Token(_) | Credential::Ticket(_) | Credential::Key { .. } => {
-                Err(Denied::Unauthorized("no app of this server takes such a credential; connect without one".into()))
-            }
+        if let Some(current) = current {
+            return Ok(apps.get(&current.app).cloned().into_iter().collect());
+        }
+        if connect.credential != Credential::Anonymous {
+            return Ok(apps.values().cloned().collect());
+        }
+        let open: Vec<_> = apps.values().filter(|entry| entry.app.open).cloned().collect();
+        match open.len() {
+            0 => Ok(apps.values().take(1).cloned().collect()),
+            1 => Ok(open),
+            _ => Err(Denied::Unauthorized(
+                "several apps are `open`, so a credential must say which one is meant; send a token or a key".into(),
+            )),
         }
     }
 }
@@ -283,9 +349,29 @@ impl Door<'_> {
         let whom = match manage {
             Manage::DisconnectUser(user) => Whom::User(user),
             Manage::DisconnectSession(session) => Whom::Session(session),
-            Manage::RevokeToken(token) => Whom::Token(token),
+            Manage::RevokeUser(user) => {
+                self.revoke(Revoked::User(user.clone()))?;
+                Whom::User(user)
+            }
+            Manage::RevokeToken(token) => {
+                self.revoke(Revoked::Token(token.clone()))?;
+                Whom::Token(token)
+            }
         };
-        Ok(reply(self.hub.log.disconnect(&self.app.id, whom), |()| Reply::Managed(0)))
+        Ok(reply(self.hub.log.disconnect(&self.app.id, whom), |()| Reply::Managed))
+    }
+
+    fn revoke(&self, what: Revoked) -> Result<(), Denied> {
+        let now_ms = self.hub.now_ms();
+        let Some(entry) = self.hub.app(&self.app.id) else { return Ok(()) };
+        Ok(entry.authenticator.memory().revocations.revoke(what, now_ms, now_ms + REVOKED_FOR_MS)?)
+    }
+
+    fn ticket(&self, entry: &AppEntry) -> Result<Running, Denied> {
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(|_| Denied::Unavailable("the system gives no randomness now; try again".into()))?;
+        let ticket = entry.authenticator.issue_ticket(self.principal, entropy, self.hub.now_ms())?;
+        Ok(answer(Reply::Ticket(ticket, entry.authenticator.memory().tickets.ttl_ms())))
     }
 }
 

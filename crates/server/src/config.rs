@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnivox_core::{App, Dialect, Limits};
+use omnivox_auth::Settings;
+use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 
 /// Everything that a server needs to start.
@@ -15,8 +16,8 @@ pub struct ServerConfig {
     pub shards: Option<u16>,
     /// The limits.
     pub limits: Limits,
-    /// The apps.
-    pub apps: Vec<Arc<App>>,
+    /// The apps, and how each checks credentials.
+    pub apps: Vec<Settings>,
     /// The client protocols. Their paths must not clash.
     pub dialects: Vec<Arc<dyn Dialect>>,
     /// Which hosts and origins are let in, when not everyone is.
@@ -33,7 +34,7 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// A server for these apps and dialects on these addresses, with defaults for the rest.
-    pub fn new(listen: Vec<SocketAddr>, apps: Vec<Arc<App>>, dialects: Vec<Arc<dyn Dialect>>) -> Self {
+    pub fn new(listen: Vec<SocketAddr>, apps: Vec<Settings>, dialects: Vec<Arc<dyn Dialect>>) -> Self {
         Self {
             listen,
             shards: None,

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use omnivox_core::engine::ShardSet;
-use omnivox_hub::{AppEntry, Hub, Inbox, Inboxes, MemoryEngine};
+use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
@@ -121,9 +121,8 @@ impl Parts {
         let limits = Arc::new(config.limits);
         let (inboxes, inbox_ends) = Inboxes::new(shards, limits.shard_queue_max);
         let random = randomness().map_err(StartError::System)?;
-        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock, random[0]));
-        let apps = config.apps.into_iter().map(|app| AppEntry { app }).collect();
-        let hub = Arc::new(Hub::new(apps, engine.clone(), engine.clone(), limits.clone()));
+        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock.clone(), random[0]));
+        let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone()));
         let mut dialects = config.dialects;

@@ -27,7 +27,7 @@ pub(crate) fn server_config(config: &Config) -> Result<ServerConfig, Problems> {
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
-    let apps = config.app.iter().map(|app| Arc::new(tenant(app, config))).collect();
+    let apps = config.app.iter().map(|app| credentials(app, Arc::new(tenant(app, config)))).collect();
     let server = &config.server;
     Ok(ServerConfig {
         shards: (server.shards > 0).then_some(server.shards),
@@ -182,8 +182,8 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
             problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
         }
         match app.secret.as_ref().map(|secret| omnivox_auth::secret::Secret::parse(secret.reveal())) {
-            None if !app.open => problem(
-                "nobody could connect: it has no `secret` and is not `open`".to_owned(),
+            None if !app.open && app.token_keys.is_empty() => problem(
+                "nobody could connect: it has no `secret`, no `token_keys` and is not `open`".to_owned(),
                 "set `secret`; `openssl rand -hex 32` gives one",
             ),
             Some(Err(weak)) => problem(format!("`secret`: {weak}"), "no client's token would be worth anything"),
@@ -237,6 +237,15 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
 
 /// Held polls must end before a proxy in between ends them.
 const POLL_TIME_MAX: Duration = Duration::from_secs(55);
+
+/// How an app checks credentials: by its secret, which signs tokens and is the secret half of its API key.
+fn credentials(entry: &settings::App, app: Arc<App>) -> omnivox_auth::Settings {
+    let secret = entry.secret.as_ref().and_then(|secret| omnivox_auth::secret::Secret::parse(secret.reveal()).ok());
+    let key = entry.key.as_deref().unwrap_or(entry.id.as_str());
+    let signed = secret.and_then(|secret| omnivox_auth::Settings::of_secret(app.clone(), key, &secret).ok());
+    // A secret that is too weak was refused by `judge_apps`.
+    signed.unwrap_or_else(|| omnivox_auth::Settings::open(app))
+}
 
 /// The app of an `[[app]]` entry, with the namespaces that are its own or everyone's.
 fn tenant(app: &settings::App, config: &Config) -> App {
@@ -390,7 +399,7 @@ mod tests {
     #[test]
     fn the_settings_of_dev_are_sound() {
         let meant = server_config(&Config::dev(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("valid");
-        assert!(meant.apps[0].open);
+        assert!(meant.apps[0].app.open);
         assert!(meant.gate.is_some_and(|gate| !gate.hosts.is_empty()), "no page of another host reaches it");
     }
 
@@ -415,7 +424,7 @@ mod tests {
         );
         let meaning = server_config(&config(&file)).expect("valid");
         let check = |app: usize, channel: &str, anonymous: Permissions, protected: bool, history: usize| {
-            let rule = meaning.apps[app].namespaces.of(&ChannelName::parse(channel).expect("a name"));
+            let rule = meaning.apps[app].app.namespaces.of(&ChannelName::parse(channel).expect("a name"));
             assert_eq!((rule.anonymous, rule.protected, rule.history.count_max), (anonymous, protected, history), "{channel}");
         };
         check(0, "chat:x", Permissions::SUBSCRIBE, false, 7);

@@ -48,6 +48,8 @@ pub(super) struct Slot {
     commands: Option<Box<Commands>>,
     /// The time of its entry in the wheel; 0 for none.
     pub timer_ms: u64,
+    /// Whether the wheel has an entry for the end of its credential.
+    pub expiry_watched: bool,
     key: Option<Box<str>>,
     /// The stamp of the last publication that it was given in one of several channels.
     pub last_stamp: u64,
@@ -106,6 +108,7 @@ impl Slot {
             entries: None,
             commands: None,
             timer_ms: 0,
+            expiry_watched: false,
             key: new.key,
             last_stamp: 0,
             dirty: false,
@@ -449,7 +452,7 @@ impl Shard {
                 After::Entered(channel.clone(), key.clone())
             }
             Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
-            Command::Members(_) | Command::History(..) | Command::Channels(_) | Command::Manage(_) => After::Nothing,
+            Command::Members(_) | Command::History(..) | Command::Channels(_) | Command::Manage(_) | Command::Ticket => After::Nothing,
         }
     }
 
@@ -492,7 +495,10 @@ impl Shard {
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
         let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
-            (After::Connect, Reply::Connected(principal)) => slot.principal = Some(principal.clone()),
+            (After::Connect, Reply::Connected(principal)) => {
+                slot.principal = Some(principal.clone());
+                self.schedule_expiry(at);
+            }
             (After::Entered(channel, key), _) => {
                 let entries = slot.entries.get_or_insert_default();
                 if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {

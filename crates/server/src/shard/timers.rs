@@ -21,6 +21,11 @@ pub(super) const SLOTS: usize = 4096;
 /// How often a shard forgets the frames that resuming clients shared.
 const SWEEP_MS: u64 = 1000;
 
+/// How long after its expiry a credential counts on a living connection: as long as clocks may be apart when it is verified.
+const EXPIRY_GRACE_MS: u64 = 30_000;
+/// The longest that an expiry is not looked at, because the wall's clock may be set.
+const EXPIRY_LOOK_MS: u64 = 60_000;
+
 /// What an entry is about.
 #[derive(Debug)]
 pub(crate) enum Timer {
@@ -28,6 +33,8 @@ pub(crate) enum Timer {
     Conn(u32, u32),
     /// A session.
     Session(SlotRef),
+    /// A session whose credential ends.
+    Expiry(SlotRef),
 }
 
 /// Turns the wheel.
@@ -65,6 +72,14 @@ impl Shard {
                     if let Some(conn) = self.conns.get_mut(key as usize).filter(|conn| conn.generation == generation) {
                         conn.timer_ms = 0;
                         self.look_at_conn(key);
+                    }
+                }
+                Timer::Expiry(at) => {
+                    self.slot(at).into_iter().for_each(|slot| slot.expiry_watched = false);
+                    if self.expires_in_ms(at) == Some(0) {
+                        self.close_session(at, CloseReason::Expired);
+                    } else {
+                        self.schedule_expiry(at);
                     }
                 }
                 Timer::Session(at) => {
@@ -106,6 +121,23 @@ impl Shard {
         }
         slot.timer_ms = at_ms;
         self.schedule(at_ms, Timer::Session(at));
+    }
+
+    /// How long a session's credential is good for still, with the grace that clocks are given.
+    fn expires_in_ms(&self, at: SlotRef) -> Option<u64> {
+        let slot = self.sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation)?;
+        let expires_at_ms = slot.principal.as_ref()?.expires_at_ms?;
+        Some((expires_at_ms + EXPIRY_GRACE_MS).saturating_sub(self.common.hub.now_ms()))
+    }
+
+    /// Makes sure that a session ends when its credential does. A renewed credential is found when the entry of the old one comes up.
+    pub(super) fn schedule_expiry(&mut self, at: SlotRef) {
+        let watched = self.slot(at).is_some_and(|slot| slot.expiry_watched);
+        if let Some(left_ms) = self.expires_in_ms(at).filter(|_| !watched) {
+            self.slot(at).into_iter().for_each(|slot| slot.expiry_watched = true);
+            let at_ms = self.now_ms() + left_ms.min(EXPIRY_LOOK_MS);
+            self.schedule(at_ms, Timer::Expiry(at));
+        }
     }
 
     fn schedule(&mut self, at_ms: u64, timer: Timer) {

@@ -131,7 +131,7 @@ fn config(scenario: &Scenario, start: tokio::time::Instant) -> ServerConfig {
     all.history = scenario.retention;
     let app = App::new(AppId::parse("world").unwrap(), Namespaces::new(vec![all]));
     let native = Native::new(NativeSettings::default());
-    let mut config = ServerConfig::new(Vec::new(), vec![Arc::new(app)], vec![Arc::new(native)]);
+    let mut config = ServerConfig::new(Vec::new(), vec![omnivox_auth::Settings::open(Arc::new(app))], vec![Arc::new(native)]);
     config.shards = Some(2);
     config.clock = Arc::new(move || 1_000_000 + start.elapsed().as_millis() as u64);
     config.limits = Limits {
