@@ -1,6 +1,7 @@
 // `omnivox serve`: what its settings change, the ways to reach it, and what a reload takes over.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { connect, rawStream, stream } from '../lib/clients.mjs';
@@ -73,7 +74,7 @@ anonymous = ["subscribe", "history"]
 });
 
 test('an app that is not open lets nobody in without a credential', async (t) => {
-  const server = await omnivox(t, { settings: OPEN.replace('open = true', `secret = "${'s3cret-'.repeat(6)}"`) });
+  const server = await omnivox(t, { settings: OPEN.replace('open = true', `secret = "${randomBytes(32).toString('hex')}"`) });
   assert.equal((await server.get('/v1/poll?channel=a&timeout=0')).status, 401);
   assert.equal((await server.post('/v1/publish', { channel: 'a', data: 1 })).status, 401);
   assert.equal((await server.get('/v1/sse?channel=a')).status, 401);
