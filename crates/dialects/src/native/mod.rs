@@ -12,9 +12,11 @@
 //!
 //! Invariant: a request is parsed before there is a session for it, so that no session knows a half-right one.
 
+mod answers;
 mod api;
 mod codes;
 mod echo;
+mod fields;
 #[doc(hidden)]
 pub mod fuzzing;
 mod message;
@@ -39,7 +41,8 @@ use request::{Channels, Cors, Parameters};
 use stream::Since;
 use websocket::WebSocketSession;
 
-pub use message::{DEPTH_MAX, HISTORY_LIMIT_DEFAULT, REF_BYTES_MAX, RESERVED_TYPES};
+pub use fields::{DEPTH_MAX, REF_BYTES_MAX};
+pub use message::{HISTORY_LIMIT_DEFAULT, RESERVED_TYPES};
 pub use settings::{Alias, Format, NativeSettings, Transport};
 
 /// The formats of encoding keys.
@@ -145,7 +148,7 @@ impl Native {
                     None => parameters.mark("since")?,
                 };
                 let wanted = poll::Wanted {
-                    connecting: request::connect(request, &parameters)?,
+                    connecting: Some(request::connect(request, &parameters)?),
                     cors,
                     head_only,
                     last: last.map(|mark| request::fitting_mark(mark, &channels)).transpose()?,

@@ -32,8 +32,8 @@ pub(super) struct PollSession {
 
 /// What the request asked for.
 pub(super) struct Wanted {
-    /// Who asks.
-    pub(super) connecting: Connecting,
+    /// Who asks; given to the hub at once, so that a held poll does not keep it.
+    pub(super) connecting: Option<Connecting>,
     /// Who may read the answer.
     pub(super) cors: Cors,
     /// Whether only the head is wanted.
@@ -136,7 +136,9 @@ impl Session for PollSession {
         match input {
             Input::Exchange(exchange, _) => {
                 self.exchange = Some(exchange);
-                actions.run(CONNECT, self.wanted.connecting.command());
+                if let Some(connecting) = self.wanted.connecting.take() {
+                    actions.run(CONNECT, Command::Connect(connecting.0));
+                }
             }
             Input::Reply(_, outcome) => self.on_reply(now, outcome, actions),
             Input::Timeout => {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe, SubscribedChannel};
+use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe};
 use omnivox_core::{
     Action, Actions, ChannelName, CloseReason, Command, Control, Credential, Denied, Draft, EncodingKey, ExchangeId, Framing, Input, Mark,
     Payload, Reply, Request, Session, Ticket,
 };
 use smallvec::SmallVec;
 
+use super::answers::{close, send, send_about, send_connected, send_error, send_pong, subscribed_message};
 use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
 use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
@@ -210,7 +211,7 @@ impl WebSocketSession {
         }
         match ClientMessage::parse(text, &self.settings.limits) {
             Ok((origin, message)) if matches!(self.state, State::Open) => self.on_message(origin, message, actions),
-            Ok((origin, ClientMessage::Connect { credential })) => self.on_first_message(now, origin, credential, actions),
+            Ok((origin, ClientMessage::Connect { credential })) => self.on_first_message(origin, credential, actions),
             Ok((origin, ClientMessage::Ping)) => send_pong(&origin, actions),
             Ok((origin, _)) => {
                 let words = "this app wants a credential; send `{\"type\":\"connect\",\"token\":…}` first";
@@ -220,7 +221,7 @@ impl WebSocketSession {
         }
     }
 
-    fn on_first_message(&mut self, _now: Instant, origin: Origin, credential: Credential, actions: &mut Actions) {
+    fn on_first_message(&mut self, origin: Origin, credential: Credential, actions: &mut Actions) {
         let State::Unknown(unknown) = &mut self.state else { return };
         unknown.verifying = true;
         let connect = Connect { credential, host: unknown.host.clone(), origin: unknown.origin.clone() };
@@ -493,60 +494,6 @@ impl Asked {
 pub(super) fn subprotocol(request: &Request<'_>) -> Option<Box<str>> {
     let offered = request.header_values("sec-websocket-protocol").filter_map(|value| std::str::from_utf8(value).ok());
     offered.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL).then(|| SUBPROTOCOL.into())
-}
-
-fn subscribed_message(channel: &SubscribedChannel, more: bool, origin: &Origin, into: &mut BytesMut) {
-    let mut object = Object::message("subscribed", into);
-    object.text("channel", channel.channel.as_str());
-    object.mark("id", channel.position);
-    // What was not replayed because it was too much is missing just the same.
-    object.flag("gap", channel.gap || more);
-    object.number("recovered", channel.recovered);
-    object.reference(origin);
-    object.end();
-}
-
-fn send_connected(reply: &Reply, origin: &Origin, actions: &mut Actions) {
-    let Reply::Connected(principal) = reply else { return };
-    send(actions, |into| {
-        let mut object = Object::message("connected", into);
-        match &principal.user {
-            Some(user) => object.text("user", user.as_str()),
-            None => object.raw("user", b"null"),
-        }
-        object.reference(origin);
-        object.end();
-    });
-}
-
-fn send(actions: &mut Actions, write: impl FnOnce(&mut BytesMut)) {
-    actions.push(Action::Push(render::text_frame(write)));
-}
-
-fn send_about(channel: &ChannelName, kind: &str, origin: &Origin, actions: &mut Actions) {
-    send(actions, |into| {
-        let mut object = Object::message(kind, into);
-        object.text("channel", channel.as_str());
-        object.reference(origin);
-        object.end();
-    });
-}
-
-fn send_error(origin: &Origin, channel: Option<&ChannelName>, refusal: &Refusal, actions: &mut Actions) {
-    send(actions, |into| render::error(origin, channel, refusal, into));
-}
-
-fn send_pong(origin: &Origin, actions: &mut Actions) {
-    send(actions, |into| {
-        let mut object = Object::message("pong", into);
-        object.reference(origin);
-        object.end();
-    });
-}
-
-fn close(code: u16, words: &str, actions: &mut Actions) {
-    actions.push(Action::Push(render::close_frame(code, words)));
-    actions.push(Action::End);
 }
 
 const SUBPROTOCOL: &str = "omnivox";

@@ -1,6 +1,6 @@
 use super::check;
-use crate::native::message::{DEPTH_MAX, nests_deeper};
-use crate::native::{Native, NativeSettings, RESERVED_TYPES, fuzzing};
+use crate::native::fields::nests_deeper;
+use crate::native::{DEPTH_MAX, Native, NativeSettings, RESERVED_TYPES, fuzzing};
 use omnivox_core::Limits;
 use omnivox_testkit::transcript;
 use proptest::prelude::*;

@@ -3,6 +3,7 @@
 mod abuse;
 mod api;
 mod poll;
+mod rendering;
 mod stream;
 mod websocket;
 

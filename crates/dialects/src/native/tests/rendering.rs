@@ -1,0 +1,96 @@
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use omnivox_core::publication::Place;
+use omnivox_core::{AppId, ChannelName, Cursor, Dialect, Draft, EncodingKey, Epoch, Event, Framing, Payload, Position, Publication};
+use omnivox_wire::sse::Parser;
+use proptest::prelude::*;
+
+use super::native;
+use crate::native::{formats, render};
+
+fn published(channel: &str, event: Option<&str>, payload: Payload) -> Event {
+    let channel = ChannelName::parse(channel).unwrap();
+    let mut draft = Draft::new(channel.clone(), payload);
+    draft.event = event.map(Arc::from);
+    let place = Place { channel, position: Position { epoch: Epoch(35), offset: 7 }, previous: 6 };
+    let publication = Publication {
+        app: AppId::parse("demo").unwrap(),
+        draft,
+        places: std::iter::once(place).collect(),
+        cursor: Cursor { epoch: Epoch(35), stamp: 9 },
+        at_ms: 0,
+    };
+    Event::publication(&Arc::new(publication), 0)
+}
+
+/// What an `EventSource` makes of the event: id, type, data.
+fn heard(event: &Event, format: u8) -> Option<(String, String, String)> {
+    let key = EncodingKey { dialect: 0, format, framing: Framing::Bare, qualifier: None };
+    let frame = native().encode(&key, event, &mut BytesMut::new())?;
+    let mut parser = Parser::new(1 << 20);
+    let mut heard = Vec::new();
+    parser.feed(frame.wire(), |event| heard.push((event.id.to_string(), event.event.to_string(), event.data.to_string()))).unwrap();
+    assert_eq!(heard.len(), 1, "one frame is one event: {heard:?}");
+    heard.pop()
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_json_string(text: String) {
+        let mut rendered = BytesMut::new();
+        render::string(&text, &mut rendered);
+        prop_assert_eq!(serde_json::from_slice::<String>(&rendered).unwrap(), text);
+    }
+
+    /// Whatever channel, event and text are, the envelope is one JSON object that says so.
+    #[test]
+    fn an_envelope_survives_the_stream(channel in "\\PC{1,20}", event in any::<Option<String>>(), text: String) {
+        let publication = published(&channel, event.as_deref(), Payload::Text(Bytes::from(text.clone().into_bytes())));
+        let (id, kind, data) = heard(&publication, formats::STREAM_ENVELOPE).unwrap();
+        prop_assert_eq!((id.as_str(), kind.as_str()), ("z.9", "message"));
+        let data: serde_json::Value = serde_json::from_str(&data).unwrap();
+        prop_assert_eq!(data["channel"].as_str(), Some(channel.as_str()));
+        prop_assert_eq!(data["id"].as_str(), Some("z-7"));
+        prop_assert_eq!(data["event"].as_str(), Some(event.as_deref().unwrap_or("message")));
+        prop_assert_eq!(data["data"].as_str(), Some(text.as_str()));
+    }
+
+    /// A payload alone keeps its lines; the three line ends of the format become one.
+    #[test]
+    fn a_payload_survives_the_stream(event in "[a-z ]{1,8}", text in "[a-z\\r\\n: ]{0,40}") {
+        let publication = published("a", Some(&event), Payload::Text(Bytes::from(text.clone().into_bytes())));
+        let (id, kind, data) = heard(&publication, formats::STREAM_DATA).unwrap();
+        prop_assert_eq!((id.as_str(), kind.as_str()), ("z.9", event.as_str()));
+        prop_assert_eq!(data, text.replace("\r\n", "\n").replace('\r', "\n"));
+    }
+}
+
+/// JSON with line ends between its parts is still the same JSON behind them.
+#[test]
+fn pretty_json_survives_the_stream() {
+    let pretty = "{\r\n  \"a\": [\r\n    1\n  ]\r}";
+    for format in [formats::STREAM_ENVELOPE, formats::STREAM_DATA] {
+        let (_, _, data) = heard(&published("a", None, Payload::Json(Bytes::from_static(pretty.as_bytes()))), format).unwrap();
+        let data: serde_json::Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(data.get("data").unwrap_or(&data), &serde_json::json!({"a": [1]}));
+    }
+}
+
+/// A frame that is kept holds its own bytes and nothing else: no scratch buffer stays behind it.
+#[test]
+fn frames_are_exact() {
+    let event = published("a", Some("e"), Payload::Json(Bytes::from_static(b"1")));
+    let mut scratch = BytesMut::with_capacity(1 << 16);
+    for (format, framing, header) in [
+        (formats::MESSAGES, Framing::WebSocket, 2),
+        (formats::STREAM_ENVELOPE, Framing::Chunk, 4),
+        (formats::STREAM_ENVELOPE, Framing::Bare, 0),
+    ] {
+        let key = EncodingKey { dialect: 0, format, framing, qualifier: None };
+        let frame = native().encode(&key, &event, &mut scratch).unwrap();
+        let trailer = if framing == Framing::Chunk { 2 } else { 0 };
+        assert_eq!(frame.len(), header + frame.payload().len() + trailer, "{framing:?}");
+        assert_eq!(scratch.capacity(), 1 << 16, "the scratch buffer is used again");
+    }
+}
