@@ -42,14 +42,50 @@ impl Refused {
     }
 }
 
-/// The payload of a connect error for clients of protocol 5; `data.code` is for programs.
-pub(super) fn connect_error(denied: &Denied) -> String {
-    serde_json::json!({ "message": denied.to_string(), "data": { "code": denied.code() } }).to_string()
+/// A connect error of protocol 5; `data.code` is for programs.
+#[derive(serde::Serialize)]
+pub(super) struct ConnectError {
+    /// In words.
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<ConnectErrorData>,
 }
 
-/// How a client hears that a command failed: `{"code":"forbidden","message":"…"}`.
-pub(super) fn error(denied: &Denied) -> serde_json::Value {
-    serde_json::json!({ "code": denied.code(), "message": denied.to_string() })
+#[derive(serde::Serialize)]
+struct ConnectErrorData {
+    code: &'static str,
+}
+
+impl ConnectError {
+    /// The namespace does not exist, in the words of the reference.
+    pub(super) fn invalid_namespace() -> Self {
+        Self { message: "Invalid namespace".to_owned(), data: None }
+    }
+}
+
+impl From<&Denied> for ConnectError {
+    fn from(denied: &Denied) -> Self {
+        Self { message: denied.to_string(), data: Some(ConnectErrorData { code: denied.code() }) }
+    }
+}
+
+/// How a client hears that something failed.
+#[derive(serde::Serialize)]
+pub(super) struct Failure<'a> {
+    /// For programs.
+    pub(super) code: &'static str,
+    /// In words.
+    pub(super) message: String,
+    /// The event that failed, when it is not plain from an acknowledgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) event: Option<&'a str>,
+}
+
+impl<'a> Failure<'a> {
+    /// A refusal.
+    pub(super) fn of(denied: &Denied, event: Option<&'a str>) -> Self {
+        Self { code: denied.code(), message: denied.to_string(), event }
+    }
 }
 
 /// How a session says goodbye.

@@ -112,7 +112,10 @@ pub(super) fn event(format: Format, namespace: &str, event: &Event, attachments_
             self::publication(format.parser, namespace, publication, offset, attachments_max)
         }
         Event::Presence(event) => own("presence", presence(event)),
-        Event::Gap(channel) => own("gap", serde_json::json!({ "room": room_of(channel.as_str()).1 }).to_string()),
+        Event::Gap(channel) => {
+            let room = Gap { room: &room_of(channel.as_str()).1 };
+            own("gap", serde_json::to_string(&room).unwrap_or_default())
+        }
     }
 }
 
@@ -176,10 +179,14 @@ fn presence(event: &PresenceEvent) -> String {
 }
 
 #[derive(serde::Serialize)]
+struct Gap<'a> {
+    room: &'a str,
+}
+
+#[derive(serde::Serialize)]
 struct PresenceShown<'a> {
     action: &'static str,
     room: &'a str,
-    #[serde(flatten)]
     member: MemberShown<'a>,
 }
 
@@ -190,7 +197,7 @@ pub(super) struct MemberShown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<serde_json::Value>,
+    data: Option<&'a RawValue>,
 }
 
 impl<'a> MemberShown<'a> {

@@ -10,7 +10,7 @@ use omnivox_core::command::Connect;
 use omnivox_core::{Command, Credential, Denied, Principal, Request};
 use serde_json::Value as Json;
 
-use super::super::codes;
+use super::super::codes::ConnectError;
 use super::super::delivery::Argument;
 use super::super::engine::Revision;
 use super::super::handshake::Parameters;
@@ -34,6 +34,14 @@ pub(super) struct Arrival {
 pub(super) struct Waiting {
     pub(super) namespace: Arc<str>,
     pub(super) auth: Option<Box<Auth>>,
+}
+
+/// The payload of a connect packet of the server.
+#[derive(serde::Serialize)]
+struct Welcome<'a> {
+    sid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<&'a str>,
 }
 
 /// What a connect packet shows.
@@ -127,12 +135,12 @@ impl Sockets {
     pub(super) fn connect(&mut self, namespace: Arc<str>, auth: Option<&str>, line: &mut Line<'_>) {
         let settings = &self.shared.settings;
         if !settings.namespaces.allows(&namespace) {
-            return self.connect_error(&namespace, r#"{"message":"Invalid namespace"}"#, line);
+            return self.connect_error(&namespace, &ConnectError::invalid_namespace(), line);
         }
         if self.sockets.len() + self.waiting.len() >= settings.namespaces_max {
             let words = format!("one connection has at most {} namespaces", settings.namespaces_max);
             let denied = Denied::Limit { setting: "namespaces_max", words: words.into() };
-            return self.connect_error(&namespace, &codes::connect_error(&denied), line);
+            return self.connect_error(&namespace, &ConnectError::from(&denied), line);
         }
         self.waiting.push(Waiting { namespace, auth: auth.and_then(Auth::parse) });
         self.ask(line);
@@ -157,7 +165,7 @@ impl Sockets {
                 (Some(principal), _) if principal.authenticated => {
                     let words = "one connection has one credential; connect this namespace with `forceNew: true`";
                     let waiting = self.waiting.remove(0);
-                    self.connect_error(&waiting.namespace, &codes::connect_error(&Denied::Invalid(words.into())), line);
+                    self.connect_error(&waiting.namespace, &ConnectError::from(&Denied::Invalid(words.into())), line);
                 }
                 (Some(_) | None, _) => {
                     self.arrival.credential = Some(mark);
@@ -184,20 +192,18 @@ impl Sockets {
         self.arrival.credential = None;
         if !self.waiting.is_empty() {
             let waiting = self.waiting.remove(0);
-            self.connect_error(&waiting.namespace, &codes::connect_error(denied), line);
+            self.connect_error(&waiting.namespace, &ConnectError::from(denied), line);
         }
         self.ask(line);
     }
 
-    fn connect_error(&self, namespace: &str, payload: &str, line: &mut Line<'_>) {
-        match self.revision {
-            Revision::Four => self.send_control(Kind::ConnectError, namespace, Some(payload), line),
-            Revision::Three => {
-                // Protocol 4 has an error packet with any JSON value; its clients show a text.
-                let message = serde_json::from_str::<Json>(payload).ok().and_then(|fields| fields.get("message").cloned());
-                self.send_control(Kind::ConnectError, namespace, Some(&message.unwrap_or_default().to_string()), line);
-            }
-        }
+    fn connect_error(&self, namespace: &str, error: &ConnectError, line: &mut Line<'_>) {
+        let payload = match self.revision {
+            Revision::Four => serde_json::to_string(error),
+            // Protocol 4 has an error packet with any JSON value; its clients show a text.
+            Revision::Three => serde_json::to_string(&error.message),
+        };
+        self.send_control(Kind::ConnectError, namespace, payload.ok().as_deref(), line);
     }
 
     /// Makes a socket: the one that was lost, if the client can show that it was its own, or a new one.
@@ -226,13 +232,11 @@ impl Sockets {
     /// Seats a socket in its namespace and tells the client.
     pub(super) fn seat(&mut self, record: Arc<Record>, private_id: Box<str>, line: &mut Line<'_>) {
         self.connect_by = None;
-        let mut payload = serde_json::json!({ "sid": &*record.id });
-        let kept = self.shared.shelf.as_ref().filter(|_| self.recovers()).map(|shelf| {
-            payload["pid"] = Json::from(&*private_id);
-            shelf.keep(line.now, private_id, record.clone())
-        });
-        let payload = (self.revision == Revision::Four).then(|| payload.to_string());
+        let shelf = self.shared.shelf.as_ref().filter(|_| self.recovers());
+        let payload = Welcome { sid: &record.id, pid: shelf.map(|_| &*private_id) };
+        let payload = (self.revision == Revision::Four).then(|| serde_json::to_string(&payload).unwrap_or_default());
         self.send_control(Kind::Connect, &record.namespace, payload.as_deref(), line);
+        let kept = shelf.map(|shelf| shelf.keep(line.now, private_id, record.clone()));
         self.sockets.push(Socket { record, kept });
     }
 }

@@ -17,12 +17,11 @@ use omnivox_core::command::{Replay, Subscribe, Subscribed};
 use omnivox_core::engine::Published;
 use omnivox_core::publication::Form;
 use omnivox_core::{Audience, ChannelName, Command, Denied, Draft};
-use serde_json::json;
 use smallvec::SmallVec;
 
 use super::super::channel::room_of;
-use super::super::codes;
-use super::super::delivery::Argument;
+use super::super::codes::Failure;
+use super::super::delivery::{Argument, MemberShown};
 use super::super::line::Line;
 use super::super::packet::Call;
 use super::super::recovery::{Record, Room};
@@ -36,6 +35,35 @@ pub(super) struct Asker {
     /// The acknowledgement.
     id: Option<u64>,
     event: Box<str>,
+}
+
+/// What a client hears: the argument of an acknowledgement.
+#[derive(serde::Serialize)]
+pub(super) struct Answer<'a> {
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Failure<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rooms: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) room: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) members: Option<Vec<MemberShown<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) offset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gap: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recovered: Option<usize>,
+}
+
+impl Answer<'_> {
+    /// It was done.
+    pub(super) fn ok() -> Self {
+        Self { ok: true, error: None, rooms: None, room: None, members: None, id: None, offset: None, gap: None, recovered: None }
+    }
 }
 
 impl Asker {
@@ -79,7 +107,7 @@ impl Sockets {
         let rooms: Vec<String> = joining.channels.iter().map(shown).collect();
         joining.channels.retain(|channel| !known.contains(channel) && !self.is_joining(&asker.record, channel));
         if joining.channels.is_empty() {
-            self.answer(&asker, &json!({ "ok": true, "rooms": rooms }), line);
+            self.answer(&asker, &Answer { rooms: Some(rooms), ..Answer::ok() }, line);
             return Ok(());
         }
         let subscribe = Subscribe {
@@ -116,13 +144,13 @@ impl Sockets {
         asker.record.rooms().extend(rooms);
         let recovered: usize = subscribed.channels.iter().map(|channel| channel.recovered).sum();
         let names: Vec<String> = joining.channels.iter().map(shown).collect();
-        let answer = json!({
-            "ok": true,
-            "rooms": names,
-            "offset": subscribed.cursor.to_string(),
-            "gap": subscribed.gap(),
-            "recovered": recovered,
-        });
+        let answer = Answer {
+            rooms: Some(names),
+            offset: Some(subscribed.cursor.to_string()),
+            gap: Some(subscribed.gap()),
+            recovered: Some(recovered),
+            ..Answer::ok()
+        };
         self.answer(asker, &answer, line);
         if let Some(presence) = &joining.presence {
             for channel in &joining.channels {
@@ -148,7 +176,7 @@ impl Sockets {
         });
         left.extend(self.recall_joins(&asker.record, &leaving.channels));
         if left.is_empty() {
-            self.answer(&asker, &json!({ "ok": true }), line);
+            self.answer(&asker, &Answer::ok(), line);
             return Ok(());
         }
         for room in left {
@@ -203,7 +231,7 @@ impl Sockets {
         let channels: SmallVec<[ChannelName; 1]> = asker.record.rooms().iter().map(|room| room.channel.clone()).collect();
         if channels.is_empty() {
             // As in the reference: an event that nobody is there to hear is no mistake.
-            self.answer(&asker, &json!({ "ok": true }), line);
+            self.answer(&asker, &Answer::ok(), line);
             return Ok(());
         }
         let mut content = requests::content(&call.arguments, call.binaries);
@@ -223,7 +251,7 @@ impl Sockets {
         match published.into_iter().next() {
             Some(Ok(published)) => {
                 let id = published.places.first().map(|place| place.position.to_string());
-                self.answer(asker, &json!({ "ok": true, "id": id, "offset": published.cursor.to_string() }), line);
+                self.answer(asker, &Answer { id, offset: Some(published.cursor.to_string()), ..Answer::ok() }, line);
             }
             Some(Err(denied)) => self.fail(asker, &denied, line),
             None => debug_assert!(false, "one draft, one outcome"),
@@ -242,22 +270,22 @@ impl Sockets {
     }
 
     /// Acknowledges an event, if anybody waits for that.
-    pub(super) fn answer(&self, asker: &Asker, answer: &serde_json::Value, line: &mut Line<'_>) {
+    pub(super) fn answer(&self, asker: &Asker, answer: &Answer<'_>, line: &mut Line<'_>) {
         if asker.id.is_some() && self.is_connected(&asker.record) {
             let outline = Outline { namespace: &asker.record.namespace, name: None, id: asker.id };
-            self.send(outline, &[Argument::Json(answer.to_string().into())], line);
+            let answer = serde_json::to_string(answer).unwrap_or_default();
+            self.send(outline, &[Argument::Json(answer.into())], line);
         }
     }
 
     /// Tells of a refusal.
     pub(super) fn fail(&self, asker: &Asker, denied: &Denied, line: &mut Line<'_>) {
-        let mut error = codes::error(denied);
         if asker.id.is_some() {
-            return self.answer(asker, &json!({ "ok": false, "error": error }), line);
+            let error = Some(Failure::of(denied, None));
+            return self.answer(asker, &Answer { ok: false, error, ..Answer::ok() }, line);
         }
         if self.is_connected(&asker.record) {
-            error["event"] = (&*asker.event).into();
-            self.emit(&asker.record.namespace, "error", &error, line);
+            self.emit(&asker.record.namespace, "error", &Failure::of(denied, Some(&asker.event)), line);
         }
     }
 

@@ -18,11 +18,11 @@ use omnivox_core::{CloseReason, Command, Control, Denied, EncodingKey, Event, Fr
 use smallvec::SmallVec;
 
 use self::connect::{Arrival, Waiting};
-use self::handlers::Asker;
+use self::handlers::{Answer, Asker};
 use self::requests::Joining;
 use self::restore::Restore;
 use super::Shared;
-use super::codes::{self, Goodbye};
+use super::codes::{self, Failure, Goodbye};
 use super::delivery::{self, Argument, Format, MemberShown, Outline, Rendered, Tail};
 use super::engine::Revision;
 use super::engine::packet::Message;
@@ -141,10 +141,10 @@ impl Sockets {
             (Pending::Join(asker, joining), Ok(Reply::Subscribed(subscribed))) => self.joined(&asker, &joining, &subscribed, line),
             (Pending::Publish(asker), Ok(Reply::Published(published))) => self.published(&asker, published, line),
             (Pending::Members(asker, room), Ok(Reply::Members(members))) => {
-                let members: Vec<_> = members.iter().map(MemberShown::of).collect();
-                self.answer(&asker, &serde_json::json!({ "ok": true, "room": room, "members": members }), line);
+                let members = members.iter().map(MemberShown::of).collect();
+                self.answer(&asker, &Answer { room: Some(&room), members: Some(members), ..Answer::ok() }, line);
             }
-            (Pending::Leave(asker), Ok(_)) => self.answer(&asker, &serde_json::json!({ "ok": true }), line),
+            (Pending::Leave(asker), Ok(_)) => self.answer(&asker, &Answer::ok(), line),
             (Pending::Join(asker, _) | Pending::Publish(asker) | Pending::Members(asker, _) | Pending::Leave(asker), Err(denied)) => {
                 self.fail(&asker, &denied, line);
             }
@@ -193,7 +193,7 @@ impl Sockets {
         let Goodbye::StayAway(words) = codes::goodbye(reason) else { return };
         for socket in std::mem::take(&mut self.sockets) {
             let namespace = &socket.record.namespace;
-            self.emit(namespace, "error", &serde_json::json!({ "code": reason.label(), "message": words }), line);
+            self.emit(namespace, "error", &Failure { code: reason.label(), message: words.to_owned(), event: None }, line);
             line.send(delivery::control(self.reader.parser(), Kind::Disconnect, namespace, None));
             if let Some(kept) = socket.kept {
                 kept.dismiss();
@@ -213,14 +213,14 @@ impl Sockets {
         }
     }
 
-    /// Leaves a room, without waiting for the answers. The last ticket is given.
+    /// Leaves a room, without waiting for the answers, and without hearing of its own going.
     fn part(&mut self, record: &Record, room: Room, line: &mut Line<'_>) {
+        let ticket = self.ticket(Pending::Quiet);
+        line.run(ticket, Command::Unsubscribe(room.channel.clone()));
         if room.presence.is_some() {
             let ticket = self.ticket(Pending::Quiet);
-            line.run(ticket, Command::Leave(room.channel.clone(), record.id.clone()));
+            line.run(ticket, Command::Leave(room.channel, record.id.clone()));
         }
-        let ticket = self.ticket(Pending::Quiet);
-        line.run(ticket, Command::Unsubscribe(room.channel));
     }
 
     /// Appears in a room's presence set.
@@ -265,8 +265,8 @@ impl Sockets {
     }
 
     /// Emits an event of the server's own. Its argument is an object, which no client library takes for an offset.
-    fn emit(&self, namespace: &str, name: &str, argument: &serde_json::Value, line: &mut Line<'_>) {
-        let argument = Argument::Json(argument.to_string().into());
+    fn emit(&self, namespace: &str, name: &str, argument: &impl serde::Serialize, line: &mut Line<'_>) {
+        let argument = Argument::Json(serde_json::to_string(argument).unwrap_or_default().into());
         self.send(Outline { namespace, name: Some(name), id: None }, &[argument], line);
     }
 
