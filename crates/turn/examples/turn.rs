@@ -14,7 +14,7 @@ use omnivox_turn::credentials::{AnyOf, Authorize, RestSecrets, Secret, StaticUse
 use omnivox_turn::{Config, RelayAddress, TurnServer};
 
 const USAGE: &str = "turn [--udp ADDRESS] [--tcp ADDRESS] [--relay IP[/EXTERNAL]] [--ports LOW-HIGH] [--user NAME:PASSWORD] [--secret SECRET] \
-     [--realm REALM] [--allow RANGE] [--workers N] [--old-channels] [--tcp-relay] [--mobility] [--no-limits]";
+     [--realm REALM] [--allow RANGE] [--workers N] [--self-signed PEM-FILE-TO-WRITE] [--old-channels] [--tcp-relay] [--mobility] [--no-limits]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let relay = TurnServer::start(config(std::env::args().skip(1))?)?;
@@ -50,6 +50,7 @@ fn config(mut arguments: impl Iterator<Item = String>) -> Result<Config, Box<dyn
                     "--allow" => config.settings.peers.allow(value.parse()?),
                     "--user" => users.push(value),
                     "--secret" => secrets.push(Secret::new(value)),
+                    "--self-signed" => config.tls_config = Some(self_signed(&value)?),
                     "--relay" => {
                         let (bind, external) = value.split_once('/').unwrap_or((&value, &value));
                         config.relays.push(RelayAddress::mapped(bind.parse()?, external.parse()?));
@@ -79,4 +80,14 @@ fn no_limits(config: &mut Config) {
     config.settings.binding.per_second = 0;
     config.settings.quotas.user_max = u32::MAX;
     config.settings.quotas.source_max = u32::MAX;
+}
+
+/// TLS on the TCP listeners, with a certificate for loopback whose PEM is written to a file.
+fn self_signed(path: &str) -> Result<Arc<rustls::ServerConfig>, Box<dyn Error>> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    std::fs::write(path, made.cert.pem())?;
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?))
 }

@@ -21,6 +21,8 @@ use crate::proto::message::HEADER_BYTES;
 
 /// Read at once from one connection, so that one busy client doesn't starve the others.
 pub(super) const READ_BYTES: usize = 64 * 1024;
+/// Encrypted before the next write.
+const ENCRYPT_BYTES: usize = 16 * 1024;
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Counts connections, in all and by source, over all workers.
@@ -131,7 +133,11 @@ impl Stream {
 
     /// A connection whose first bytes someone else has read, with its TLS session if it has one.
     pub(super) fn adopted(socket: TcpStream, tls: Option<Box<ServerConnection>>, tuple: FiveTuple, guest: Guest, now: u64) -> Self {
-        Self::with(socket, tls.map_or(Carrier::Plain, Carrier::Tls), false, tuple, guest, now)
+        let carrier = tls.map_or(Carrier::Plain, |mut tls| {
+            tls.set_buffer_limit(None);
+            Carrier::Tls(tls)
+        });
+        Self::with(socket, carrier, false, tuple, guest, now)
     }
 
     fn with(socket: TcpStream, carrier: Carrier, tls_only: bool, tuple: FiveTuple, guest: Guest, now: u64) -> Self {
@@ -169,12 +175,8 @@ impl Stream {
             match self.socket.read(scratch) {
                 Ok(0) => return Ok(false),
                 Ok(count) => {
-                    self.take_in(&scratch[..count])?;
-                    if count < scratch.len() {
-                        return Ok(true);
-                    }
                     // More may wait; the poll will say so after the others had their turn.
-                    return Ok(true);
+                    return self.take_in(&scratch[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -183,29 +185,33 @@ impl Stream {
         }
     }
 
-    fn take_in(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// `Ok(false)` when the client has closed its TLS session; some wait for the answer before they close the connection.
+    fn take_in(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.decide(bytes[0])?;
         let Carrier::Tls(tls) = &mut self.carrier else {
             self.input.extend_from_slice(bytes);
-            return Ok(());
+            return Ok(true);
         };
         let mut rest = bytes;
-        while !rest.is_empty() {
+        let mut open = true;
+        while open && !rest.is_empty() {
             tls.read_tls(&mut rest)?;
-            tls.process_new_packets().map_err(broken)?;
+            open = !tls.process_new_packets().map_err(broken)?.peer_has_closed();
             match tls.reader().read_to_end(&mut self.input) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(open)
     }
 
     fn decide(&mut self, first: u8) -> io::Result<()> {
         let Carrier::Unknown(config) = &self.carrier else { return Ok(()) };
         if first == TLS_HANDSHAKE {
-            let tls = ServerConnection::new(Arc::clone(config)).map_err(broken)?;
+            let mut tls = ServerConnection::new(Arc::clone(config)).map_err(broken)?;
+            // Our own queue is the bounded one; what is given to rustls is always written as a whole.
+            tls.set_buffer_limit(None);
             self.carrier = Carrier::Tls(Box::new(tls));
             self.tuple.transport = Transport::Tls;
         } else if self.tls_only {
@@ -229,9 +235,18 @@ impl Stream {
     /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match &mut self.carrier {
-            Carrier::Tls(tls) => flush_tls(tls, &self.socket, &mut self.output),
+            Carrier::Tls(tls) => flush_tls(tls, &self.socket, &mut self.output, self.joined.is_none()),
             Carrier::Plain | Carrier::Unknown(_) => flush_plain(&self.socket, &mut self.output),
         }
+    }
+
+    /// Writes the last words, as far as the socket takes them.
+    pub(super) fn farewell(&mut self) {
+        let flushed = self.flush();
+        if let (Ok(()), Carrier::Tls(tls)) = (flushed, &mut self.carrier) {
+            tls.send_close_notify();
+        }
+        let _ = self.flush();
     }
 
     /// Whether everything was written.
@@ -259,7 +274,8 @@ pub(super) fn flush_plain(mut socket: &TcpStream, output: &mut Vec<u8>) -> io::R
     result
 }
 
-fn flush_tls(tls: &mut ServerConnection, mut socket: &TcpStream, output: &mut Vec<u8>) -> io::Result<()> {
+/// Encrypts and writes. Every frame becomes a TLS record of its own: there are clients that look for one message per record.
+fn flush_tls(tls: &mut ServerConnection, mut socket: &TcpStream, output: &mut Vec<u8>, framed: bool) -> io::Result<()> {
     loop {
         while tls.wants_write() {
             match tls.write_tls(&mut socket) {
@@ -273,12 +289,17 @@ fn flush_tls(tls: &mut ServerConnection, mut socket: &TcpStream, output: &mut Ve
             shrink(output);
             return Ok(());
         }
-        // rustls takes what its own buffer has room for.
-        let taken = tls.writer().write(output)?;
-        output.drain(..taken);
-        if taken == 0 {
-            return Ok(());
+        let mut done = 0;
+        while done < output.len().min(ENCRYPT_BYTES) {
+            let rest = &output[done..];
+            let length = match first_frame(rest) {
+                Frame::Whole(length) if framed => length,
+                _ => rest.len(),
+            };
+            tls.writer().write_all(&rest[..length])?;
+            done += length;
         }
+        output.drain(..done);
     }
 }
 

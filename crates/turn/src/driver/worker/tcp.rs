@@ -159,7 +159,7 @@ impl Worker {
     fn close_stream(&mut self, index: u32) {
         let Some(mut stream) = self.streams.try_remove(index as usize) else { return };
         // What was answered last, an alert among it, still leaves if the socket takes it.
-        let _ = stream.flush();
+        stream.farewell();
         let _ = self.poll.remove(stream.fd());
         self.machine.client_gone(self.now, &stream.tuple, &mut self.actions);
         self.perform(Origin::Nothing);

@@ -1,9 +1,13 @@
 //! Mobility (RFC 8016): an allocation follows its client to a new address.
 //!
-//! A ticket is the number of a worker and 128 random bits, good for one move. The old path stays in use until the first
+//! A ticket is the number of a worker and 136 random bits, good for one move; in base64, because there are clients that keep it
+//! as a C string. The old path stays in use until the first
 //! packet on the new one, or for 30 seconds.
 //!
 //! Invariant: a ticket alone moves nothing; the request must be signed with the credential that made the allocation.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 use super::auth::Who;
 use super::{Actions, Call, FiveTuple, Host, Machine, Moment};
@@ -12,12 +16,24 @@ use crate::proto::attribute;
 /// How long a new path may stay unconfirmed.
 const CONFIRM_MILLIS: u64 = 30_000;
 
+/// MOBILITY-TICKET.
+pub(super) type Ticket = [u8; 24];
+
+fn worker_of(ticket: Ticket) -> Option<u8> {
+    let mut bytes = [0; 3];
+    BASE64.decode_slice(&ticket[..4], &mut bytes).ok()?;
+    Some(bytes[0])
+}
+
 impl Machine {
     /// Gives an allocation a new ticket and forgets the old one.
-    pub(super) fn issue_ticket(&mut self, index: usize, host: &mut dyn Host) -> [u8; 17] {
-        let mut ticket = [0; 17];
-        host.random(&mut ticket);
-        ticket[0] = self.worker;
+    pub(super) fn issue_ticket(&mut self, index: usize, host: &mut dyn Host) -> Ticket {
+        let mut bytes = [0; 18];
+        host.random(&mut bytes);
+        bytes[0] = self.worker;
+        let mut ticket = Ticket::default();
+        // 18 bytes are 24 characters exactly.
+        let _ = BASE64.encode_slice(bytes, &mut ticket);
         if let Some(old) = self.allocations[index].ticket.replace(ticket) {
             self.by_ticket.remove(&old);
         }
@@ -27,14 +43,14 @@ impl Machine {
 
     /// A Refresh with a ticket from a path that has no allocation.
     pub(super) fn resume(&mut self, call: Call<'_>, ticket: &[u8], host: &mut dyn Host, actions: &mut Actions) {
-        let ticket: Option<[u8; 17]> = ticket.try_into().ok();
+        let ticket: Option<Ticket> = ticket.try_into().ok();
         let index = ticket.and_then(|ticket| self.by_ticket.get(&ticket)).copied();
         let Some(caller) = self.authenticate(call, index, actions) else { return };
         if !self.settings.mobility {
             return self.refuse(call, 405, &caller.signature, actions);
         }
-        if let Some(ticket) = ticket
-            && self.hand_over(ticket[0], call, actions)
+        if let Some(worker) = ticket.and_then(worker_of)
+            && self.hand_over(worker, call, actions)
         {
             return;
         }

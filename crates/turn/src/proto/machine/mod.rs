@@ -194,7 +194,7 @@ pub struct Machine {
     by_tuple: HashMap<FiveTuple, usize, Fast>,
     by_relay: HashMap<RelayId, usize, Fast>,
     by_relayed: HashMap<SocketAddr, usize, Fast>,
-    by_ticket: HashMap<[u8; 17], usize, Fast>,
+    by_ticket: HashMap<mobility::Ticket, usize, Fast>,
     reservations: HashMap<[u8; 8], Reservation, Fast>,
     connections: HashMap<Connection, PeerConnection, Fast>,
     /// Where a draining server sends new clients.

@@ -96,7 +96,7 @@ pub(super) struct Allocation {
     pub(super) token: Option<[u8; 8]>,
     pub(super) tcp: bool,
     /// RFC 8016: the current ticket, and the path that a Refresh announced but no packet has confirmed yet.
-    pub(super) ticket: Option<[u8; 17]>,
+    pub(super) ticket: Option<super::mobility::Ticket>,
     pub(super) next_path: Option<(FiveTuple, u64)>,
     pub(super) bucket: Bucket,
     pub(super) meters: Meters,

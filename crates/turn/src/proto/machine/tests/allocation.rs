@@ -421,7 +421,7 @@ fn mobility_moves_an_allocation_with_its_first_packet() {
     };
     let mut thief = client("bob", "other", "198.51.100.3:1000");
     assert_eq!(thief.ask(&mut desk, Method::Refresh, with_ticket(ticket.clone())), 441, "a ticket alone is worth nothing");
-    assert_eq!(thief.ask(&mut desk, Method::Refresh, with_ticket(vec![0; 17])), 437);
+    assert_eq!(thief.ask(&mut desk, Method::Refresh, with_ticket(b"AAAAAAAAAAAAAAAAAAAAAAAA".to_vec())), 437);
     let mut moved = client("alice", "secret", "198.51.100.2:2000");
     assert_eq!(moved.ask(&mut desk, Method::Refresh, with_ticket(ticket.clone())), 200);
     let next = desk.reply().find(MOBILITY_TICKET).expect("a new ticket").to_vec();
@@ -441,6 +441,6 @@ fn mobility_moves_an_allocation_with_its_first_packet() {
     assert_eq!(moved.ask(&mut desk, Method::Refresh, with_ticket(ticket)), 200, "on its own path a ticket is not needed");
     let mut third = client("alice", "secret", "198.51.100.4:1");
     assert_eq!(third.ask(&mut desk, Method::Refresh, with_ticket(next)), 437, "an old ticket");
-    assert_eq!(third.ask(&mut desk, Method::Refresh, with_ticket(vec![1; 17])), 0, "another worker's");
+    assert_eq!(third.ask(&mut desk, Method::Refresh, with_ticket(b"AQAAAAAAAAAAAAAAAAAAAAAA".to_vec())), 0, "another worker's");
     assert_eq!(desk.actions.list, [Action::HandOver { worker: 1, client: third.path }]);
 }
