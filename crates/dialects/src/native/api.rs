@@ -274,7 +274,8 @@ pub(super) fn members_members(channel: &ChannelName, members: &[Member], object:
     object.list("members", members, render::member);
 }
 
-fn channels_body(channels: &[ChannelSummary], into: &mut BytesMut) {
+/// Appends which channels are in use.
+pub(super) fn channels_body(channels: &[ChannelSummary], into: &mut BytesMut) {
     let mut object = Object::begin(into);
     object.list("channels", channels, |channel, into| {
         let mut object = Object::begin(into);

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod api;
+mod openapi;
 mod poll;
 mod rendering;
 mod stream;
@@ -69,26 +70,6 @@ fn a_message_reaches_every_subscriber_of_the_room() {
         h< 200 application/json {"channel":"general","id":"z-2","duplicate":false}
         "#,
     );
-}
-
-/// The paths and parameters of `docs/openapi.json` are those that are served.
-#[test]
-fn the_openapi_file_names_the_routes() {
-    let file: serde_json::Value = serde_json::from_str(include_str!("../../../../../docs/openapi.json")).unwrap();
-    let mut described: Vec<(&str, String)> = file["paths"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(path, methods)| (path.as_str(), methods.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(", ")))
-        .collect();
-    described.sort();
-    let mut served: Vec<(&str, String)> = PATHS
-        .iter()
-        .filter(|(_, service)| *service != Service::Transport(Transport::Ws))
-        .map(|(path, service)| (*path, service.methods().split(", ").next().unwrap().to_lowercase()))
-        .collect();
-    served.sort();
-    assert_eq!(described, served, "docs/openapi.json against the routes");
 }
 
 /// The page on the protocol lists every reserved type and every close code, and all paths.
