@@ -8,10 +8,16 @@ use omnivox_auth::Settings;
 use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 
+use crate::tls::Tls;
+
 /// Everything that a server needs to start.
 pub struct ServerConfig {
     /// The addresses to listen on; port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
+    /// The addresses to listen on with TLS, HTTP/2 included.
+    pub listen_tls: Vec<SocketAddr>,
+    /// The certificate of those; keep a clone to reload it.
+    pub tls: Option<Arc<Tls>>,
     /// Threads that own connections; one for each core when `None`. At most 64.
     pub shards: Option<u16>,
     /// The limits.
@@ -37,6 +43,8 @@ impl ServerConfig {
     pub fn new(listen: Vec<SocketAddr>, apps: Vec<Settings>, dialects: Vec<Arc<dyn Dialect>>) -> Self {
         Self {
             listen,
+            listen_tls: Vec::new(),
+            tls: None,
             shards: None,
             limits: Limits::default(),
             apps,

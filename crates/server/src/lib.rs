@@ -4,6 +4,7 @@
 //! - [`router`]: which dialect a path belongs to.
 //! - `listener`: takes connections and places each on the least loaded shard.
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
+//! - [`tls`]: certificates; [`bridge`]: HTTP/2 and embedders.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
 //!
 //! ```text
@@ -14,6 +15,7 @@
 //!
 //! Invariant: a shard never waits for another shard, for a broker or for a client.
 
+pub mod bridge;
 pub mod config;
 mod listener;
 pub mod metrics;
@@ -21,9 +23,10 @@ pub mod router;
 mod server;
 mod shard;
 pub mod status;
+pub mod tls;
 
 pub use config::ServerConfig;
 #[doc(hidden)]
 pub use server::Simulated;
-pub use server::{Handle, Server, StartError};
-pub use shard::Stream;
+pub use server::{Embedded, Handle, Server, StartError};
+pub use shard::{Peer, Stream};

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::metrics::add;
-use crate::shard::{Common, Visit};
+use crate::shard::{Common, Peer, Visit};
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
@@ -30,7 +30,13 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 }
 
 /// Takes connections until the server stops taking them.
-pub(crate) async fn run(listener: std::net::TcpListener, common: Arc<Common>, user_timeout: Duration, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    listener: std::net::TcpListener,
+    secure: bool,
+    common: Arc<Common>,
+    user_timeout: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "an address could not be listened on"),
@@ -41,7 +47,7 @@ pub(crate) async fn run(listener: std::net::TcpListener, common: Arc<Common>, us
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((stream, peer)) => place(stream, peer, &common, user_timeout),
+            Ok((stream, peer)) => place(stream, peer, secure, &common, user_timeout),
             Err(error) => {
                 // Out of descriptors, most likely: waiting lets some come back.
                 tracing::warn!(%error, "a connection could not be taken; raise the limit of open files if it is that");
@@ -51,7 +57,7 @@ pub(crate) async fn run(listener: std::net::TcpListener, common: Arc<Common>, us
     }
 }
 
-fn place(stream: tokio::net::TcpStream, peer: SocketAddr, common: &Common, user_timeout: Duration) {
+fn place(stream: tokio::net::TcpStream, peer: SocketAddr, secure: bool, common: &Common, user_timeout: Duration) {
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
     let most = common.hub.limits().connections_max as u64;
     if loads.iter().sum::<u64>() >= most {
@@ -65,7 +71,7 @@ fn place(stream: tokio::net::TcpStream, peer: SocketAddr, common: &Common, user_
     match stream.into_std() {
         Ok(socket) => {
             common.place_on(shard);
-            let _ = common.doors[shard].send(Visit::Socket(socket, peer.ip().to_canonical()));
+            let _ = common.doors[shard].send(Visit::Socket(socket, Peer { ip: peer.ip().to_canonical(), secure }));
         }
         Err(error) => tracing::warn!(%error, "a connection could not be placed"),
     }

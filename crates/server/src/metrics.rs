@@ -60,6 +60,10 @@ counters! {
     refused_requests_total: "counter",
     /// Connections that were refused because there are too many.
     refused_connections_total: "counter",
+    /// TLS handshakes under way.
+    tls_handshakes: "gauge",
+    /// TLS handshakes that failed or took too long.
+    tls_handshake_failures_total: "counter",
     /// Times that a channel was read again because news were dropped.
     rereads_total: "counter",
     /// Times that subscribers were told of a gap.

@@ -12,10 +12,11 @@ use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
+use crate::bridge::{self, BridgeBody};
 use crate::config::ServerConfig;
 use crate::metrics::ShardMetrics;
 use crate::router::{Clash, Router};
-use crate::shard::{self, Common, Stream, Visit};
+use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
 use crate::{listener, metrics};
 
@@ -62,13 +63,19 @@ pub struct Handle {
 impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
     pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
-        let listeners = config
-            .listen
-            .iter()
-            .map(|address| listener::bind(*address).map_err(|error| StartError::Listen { address: *address, error }))
+        if !config.listen_tls.is_empty() && config.tls.is_none() {
+            return Err(StartError::Setting("`server.listen_tls` needs a certificate: set `tls.certificate` and `tls.key`"));
+        }
+        let plain = config.listen.iter().map(|address| (address, false));
+        let listeners = plain
+            .chain(config.listen_tls.iter().map(|address| (address, true)))
+            .map(|(address, secure)| match listener::bind(*address) {
+                Ok(listener) => Ok((listener, secure)),
+                Err(error) => Err(StartError::Listen { address: *address, error }),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let addresses =
-            listeners.iter().map(|listener| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+            listeners.iter().map(|(listener, _)| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
         let user_timeout = config.tcp_user_timeout;
         let Parts { common, engine, health, shards } = Parts::build(config)?;
         let threads = shards
@@ -139,6 +146,7 @@ impl Parts {
             outbox_limits: limits.outbox(),
             head_limits,
             gate: config.gate,
+            tls: config.tls,
             deflate: config.deflate,
             drain: config.drain,
             node: random[1] as u32,
@@ -161,7 +169,8 @@ pub struct Simulated {
 impl Simulated {
     /// Gives a stream of bytes to a shard, as if somebody had connected.
     pub fn connect(&self, shard: u16, stream: impl Stream + 'static) {
-        let _ = self.common.doors[usize::from(shard)].send(Visit::Stream(Box::new(stream), std::net::IpAddr::from([127, 0, 0, 1])));
+        let _ = self.common.doors[usize::from(shard)]
+            .send(Visit::Stream(Box::new(stream), Peer { ip: std::net::IpAddr::from([127, 0, 0, 1]), secure: false }));
     }
 
     /// Forgets what is old, as the server does every few seconds.
@@ -182,7 +191,7 @@ impl Simulated {
 
 /// The thread that takes connections, forgets what is old and proves that the log works.
 fn door(
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(std::net::TcpListener, bool)>,
     common: &Arc<Common>,
     user_timeout: Duration,
     stop: &watch::Receiver<bool>,
@@ -193,8 +202,8 @@ fn door(
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        for listener in listeners {
-            tokio::task::spawn_local(listener::run(listener, common.clone(), user_timeout, stop.clone()));
+        for (listener, secure) in listeners {
+            tokio::task::spawn_local(listener::run(listener, secure, common.clone(), user_timeout, stop.clone()));
         }
         tokio::task::spawn_local(async move {
             loop {
@@ -226,9 +235,13 @@ impl Handle {
     }
 
     /// Serves a stream of bytes that somebody else accepted: a Unix socket, an embedder's upgrade.
-    pub fn serve(&self, stream: impl Stream + 'static, peer: std::net::IpAddr) {
-        let shard = (0..self.common.metrics.len()).min_by_key(|shard| self.common.metrics[*shard].connections.load(Ordering::Relaxed));
-        let _ = self.common.doors[shard.unwrap_or(0)].send(Visit::Stream(Box::new(stream), peer));
+    pub fn serve(&self, stream: impl Stream + 'static, peer: Peer) {
+        self.common.serve(Box::new(stream), peer);
+    }
+
+    /// The server as a part of somebody else's HTTP server.
+    pub fn embedded(&self) -> Embedded {
+        Embedded { common: self.common.clone() }
     }
 
     /// All metrics in the text format of Prometheus.
@@ -262,6 +275,46 @@ impl Handle {
     }
 }
 
+/// The server as a part of somebody else's HTTP server: give it the requests that are meant for it.
+///
+/// ```no_run
+/// # async fn example(handle: &omnivox_server::Handle, request: http::Request<http_body_util::Full<bytes::Bytes>>) {
+/// let peer = omnivox_server::Peer { ip: [127, 0, 0, 1].into(), secure: false };
+/// let response = handle.embedded().call(request, peer).await;
+/// # }
+/// ```
+///
+/// A WebSocket upgrade is taken from the request's extensions, where hyper and axum put it; a stream or a held poll is a body that goes on.
+#[derive(Clone)]
+pub struct Embedded {
+    common: Arc<Common>,
+}
+
+impl Embedded {
+    /// Answers a request.
+    pub async fn call<B>(&self, request: http::Request<B>, peer: Peer) -> http::Response<BridgeBody>
+    where
+        B: hyper::body::Body<Data: bytes::Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        bridge::answer(&EmbeddedDoor { common: &self.common, peer }, request).await
+    }
+}
+
+struct EmbeddedDoor<'a> {
+    common: &'a Common,
+    peer: Peer,
+}
+
+impl bridge::Connect for EmbeddedDoor<'_> {
+    fn connect(&self, stream: tokio::io::DuplexStream) {
+        self.common.serve(Box::new(stream), self.peer);
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        self.common.hub.limits().body_bytes_max
+    }
+}
+
 /// What `/health`, `/ready` and `/metrics` tell.
 pub(crate) type Flag = AtomicBool;
 
@@ -274,6 +327,12 @@ fn randomness() -> io::Result<[u64; 2]> {
 }
 
 impl Common {
+    /// Gives a stream to the shard that has the fewest connections.
+    fn serve(&self, stream: Box<dyn Stream>, peer: Peer) {
+        let shard = (0..self.metrics.len()).min_by_key(|shard| self.metrics[*shard].connections.load(Ordering::Relaxed));
+        let _ = self.doors[shard.unwrap_or(0)].send(Visit::Stream(stream, peer));
+    }
+
     /// Connections that were placed on a shard and have not been counted by it yet.
     pub(crate) fn placed(&self, shard: usize) -> u64 {
         self.placed[shard].load(Ordering::Relaxed)

@@ -10,13 +10,13 @@
 //! Invariant: an idle connection holds no read buffer; bytes are read into the shard's scratch space and only the rest of an unfinished
 //! message is kept.
 
-use std::net::IpAddr;
 use std::task::Waker;
 
 use omnivox_core::Outbox;
 use omnivox_wire::http1::{ChunkedDecoder, RequestHead};
 use omnivox_wire::ws;
 
+use super::Peer;
 use super::io::Io;
 
 /// A connection of the shard.
@@ -33,7 +33,7 @@ pub(super) struct Conn {
     pub session: Option<SlotRef>,
     /// What is written before the session's outbox: answers, and frames for a carrier that is not promoted.
     pub direct: Option<Box<Outbox>>,
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// Milliseconds of the shard's clock at which bytes last came.
     pub last_in_ms: u64,
     /// When the last ping or comment went out; 0 when nothing is awaited.
@@ -111,7 +111,7 @@ pub(super) struct Waiting {
 }
 
 impl Conn {
-    pub(super) fn new(generation: u32, io: Io, peer: IpAddr, now_ms: u64) -> Self {
+    pub(super) fn new(generation: u32, io: Io, peer: Peer, now_ms: u64) -> Self {
         Self {
             generation,
             io,

@@ -119,7 +119,7 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.mode = Mode::Waiting(Box::new(waiting));
-        let remote = conn.peer;
+        let peer = conn.peer;
         add(&self.metrics().held_requests, 1);
         if let Some(refusal) = bad_handshake {
             let response = error(refusal.status(), refusal.code(), refusal.message());
@@ -148,8 +148,8 @@ impl Shard {
             query: head.query().unwrap_or_default(),
             headers: &headers,
             body: &parsed.body,
-            remote,
-            secure: false,
+            remote: peer.ip,
+            secure: peer.secure,
             upgrade,
             stream_framing: if http10 { Framing::Bare } else { Framing::Chunk },
         };
@@ -282,7 +282,7 @@ impl Shard {
 
     /// When an answer has been written: the next request, or the end. True when there is something to read again.
     pub(super) fn end_exchange(&mut self, key: u32) -> bool {
-        let draining = self.draining;
+        let draining = *self.draining.borrow();
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
         let Mode::Waiting(waiting) = &conn.mode else { return false };
         if !waiting.answered {

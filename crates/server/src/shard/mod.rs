@@ -4,6 +4,7 @@
 //! left in outboxes, and gives it back before it waits again. So nothing in here is locked, and nothing is borrowed across an await.
 //!
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
+//! - [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
 //! - [`driver`]: runs sessions: inputs in, actions done, commands run.
 //! - [`fanout`]: publications to outboxes.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
@@ -15,6 +16,7 @@ mod flush;
 mod http;
 mod io;
 mod read;
+mod secure;
 mod timers;
 
 use std::cell::RefCell;
@@ -34,7 +36,7 @@ use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::wheel::Wheel;
 use omnivox_hub::{Hub, Inbox};
 use slab::Slab;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use self::conn::{Conn, Mode, SlotRef};
 use self::driver::{Slot, Work};
@@ -62,6 +64,7 @@ pub(crate) struct Common {
     pub outbox_limits: OutboxLimits,
     pub head_limits: omnivox_wire::http1::HeadLimits,
     pub gate: Option<HostGate>,
+    pub tls: Option<Arc<crate::tls::Tls>>,
     pub deflate: bool,
     pub drain: DrainPace,
     /// Drawn at random when the node starts.
@@ -72,12 +75,21 @@ pub(crate) struct Common {
     pub placed: Vec<std::sync::atomic::AtomicU64>,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Whether the bytes came over TLS.
+    pub secure: bool,
+}
+
 /// Something that comes to a shard's door.
 pub(crate) enum Visit {
     /// A fresh connection.
-    Socket(std::net::TcpStream, IpAddr),
+    Socket(std::net::TcpStream, Peer),
     /// Another stream of bytes: an embedder's, a test's.
-    Stream(Box<dyn Stream>, IpAddr),
+    Stream(Box<dyn Stream>, Peer),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
     /// Send everyone away.
@@ -89,7 +101,7 @@ pub(crate) enum Visit {
 /// A connection on its way from one shard to another.
 pub(crate) struct Handoff {
     socket: HandoffIo,
-    peer: IpAddr,
+    peer: Peer,
     request: http::Parsed,
     unread: Vec<u8>,
 }
@@ -134,7 +146,8 @@ pub(crate) struct Shard {
     swept_ms: u64,
     generations: u32,
     start: Instant,
-    draining: bool,
+    /// True from the moment when everyone is sent away.
+    draining: watch::Sender<bool>,
     this: Weak<RefCell<Shard>>,
 }
 
@@ -192,6 +205,7 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
     while let Some(visit) = visits.recv().await {
         match visit {
             Visit::Socket(socket, peer) => match arrive(&shard, socket) {
+                Ok(stream) if peer.secure => secure::greet(&shard, stream, peer),
                 Ok(stream) => admit(&shard, Io::Tcp(stream), peer),
                 Err(error) => tracing::warn!(%error, "a new connection could not be watched"),
             },
@@ -211,7 +225,7 @@ fn arrive(shard: &Shared, socket: std::net::TcpStream) -> std::io::Result<tokio:
     tokio::net::TcpStream::from_std(socket)
 }
 
-fn admit(shard: &Shared, io: Io, peer: IpAddr) {
+fn admit(shard: &Shared, io: Io, peer: Peer) {
     let key = shard.borrow_mut().insert_conn(io, peer);
     tokio::task::spawn_local(attend(shard.clone(), key));
 }
@@ -243,7 +257,7 @@ async fn attend(shard: Shared, key: u32) {
 /// Sends everyone away at the configured pace.
 async fn drain(shard: Shared) {
     let pace = shard.borrow().common.drain;
-    shard.borrow_mut().draining = true;
+    shard.borrow().draining.send_replace(true);
     let per_step = (pace.sessions_per_second / 50).max(1) as usize;
     let deadline = tokio::time::Instant::now() + pace.deadline;
     loop {
@@ -290,7 +304,7 @@ impl Shard {
             swept_ms: 0,
             generations: 0,
             start: now(),
-            draining: false,
+            draining: watch::Sender::new(false),
             this,
         }
     }
@@ -309,13 +323,13 @@ impl Shard {
         self.generations
     }
 
-    fn insert_conn(&mut self, io: Io, peer: IpAddr) -> u32 {
+    fn insert_conn(&mut self, io: Io, peer: Peer) -> u32 {
         let generation = self.next_generation();
         let now_ms = self.now_ms();
         let key = self.conns.insert(Conn::new(generation, io, peer, now_ms)) as u32;
         add(&self.metrics().connections, 1);
         self.schedule_conn_deadline(key);
-        if self.draining {
+        if *self.draining.borrow() {
             self.begin_close(key);
         }
         key

@@ -1,0 +1,99 @@
+//! TLS: the handshake, bounded in time and number, and then the protocol that the client chose.
+
+use std::rc::Rc;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::{Io, Peer, Shared, admit};
+use crate::bridge::{self, Connect};
+use crate::metrics::{add, sub};
+
+/// Handshakes that one shard has under way; beyond, new ones are dropped.
+const HANDSHAKES_MAX: u64 = 2_000;
+/// Streams of one HTTP/2 connection: event streams and WebSockets of a browser's tabs share it.
+const STREAMS_MAX: u32 = 256;
+/// Time between two HTTP/2 pings, and how long an answer may take.
+const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(25);
+const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Begins a handshake.
+pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer) {
+    let (metrics, tls, time_max) = {
+        let shard = shard.borrow();
+        let Some(tls) = shard.common.tls.as_ref() else { return };
+        (shard.common.metrics[usize::from(shard.id)].clone(), tls.current(), shard.common.hub.limits().head_time_max)
+    };
+    if metrics.tls_handshakes.load(std::sync::atomic::Ordering::Relaxed) >= HANDSHAKES_MAX {
+        return add(&metrics.refused_connections_total, 1);
+    }
+    add(&metrics.tls_handshakes, 1);
+    let shard = shard.clone();
+    tokio::task::spawn_local(async move {
+        let outcome = tokio::time::timeout(time_max, TlsAcceptor::from(tls).accept(stream)).await;
+        sub(&metrics.tls_handshakes, 1);
+        let Ok(Ok(stream)) = outcome else { return add(&metrics.tls_handshake_failures_total, 1) };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            serve_http2(shard, stream, peer).await;
+        } else {
+            admit(&shard, Io::Other(Box::new(stream)), peer);
+        }
+    });
+}
+
+/// Serves the streams of an HTTP/2 connection, each as a connection of this shard.
+async fn serve_http2(shard: Shared, stream: tokio_rustls::server::TlsStream<TcpStream>, peer: Peer) {
+    let door = Rc::new(Door { shard: shard.clone(), peer });
+    let service = hyper::service::service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, std::convert::Infallible>(bridge::answer(&*door, request).await) }
+    });
+    let (limits, mut draining) = {
+        let shard = shard.borrow();
+        (shard.common.hub.limits().clone(), shard.draining.subscribe())
+    };
+    let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = &mut connection => return,
+        _ = draining.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// The way of an HTTP/2 stream to its shard.
+struct Door {
+    shard: Shared,
+    peer: Peer,
+}
+
+impl Connect for Door {
+    fn connect(&self, stream: tokio::io::DuplexStream) {
+        admit(&self.shard, Io::Other(Box::new(stream)), self.peer);
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        self.shard.borrow().common.hub.limits().body_bytes_max
+    }
+}
+
+/// Runs hyper's tasks on the shard's own thread.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
