@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use omnivox_bench::BenchCommand;
+use omnivox_core::{AppId, ChannelName};
 
 use crate::client::connection::{Access, Token};
 use crate::client::subscription::Transport;
 use crate::client::target::Target;
+use crate::command::credentials::{self, Allowance};
 use crate::command::dev;
 use crate::config::flags::SettingFlags;
 use crate::exit;
@@ -38,6 +41,12 @@ pub(crate) enum Command {
     /// Measure a server, beside the least that the machine can do
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Write a settings file with every setting explained and a fresh secret
+    Init(Init),
+    /// Make a token of an app, signed with its secret
+    Token(Mint),
+    /// Say what a token, or nobody, may do with a channel, and which rule decides
+    Explain(Explain),
     /// Check the settings without starting anything, and list those that differ from the defaults
     Check(Settings),
     /// Print a completion script: `omnivox completions bash > /etc/bash_completion.d/omnivox`
@@ -120,6 +129,58 @@ pub(crate) struct Subscribe {
     pub(crate) count: Option<std::num::NonZeroU64>,
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+/// Where to write settings.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The file; it must not exist.
+    #[arg(default_value = "omnivox.toml")]
+    pub(crate) file: PathBuf,
+    /// The id of the first app.
+    #[arg(long, default_value = "main", value_parser = credentials::app_id)]
+    pub(crate) app: AppId,
+}
+
+/// What a token shall say.
+#[derive(Debug, Args)]
+pub(crate) struct Mint {
+    /// The app; may be left out when there is one only.
+    #[arg(long, value_parser = credentials::app_id)]
+    pub(crate) app: Option<AppId>,
+    /// The user whom it names.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// What it grants: 'chat:*=subscribe,publish'; `*` is all that a client does. Can be repeated.
+    #[arg(long, value_name = "PATTERN=PERMISSIONS", value_parser = Allowance::parse)]
+    pub(crate) allow: Vec<Allowance>,
+    /// How long it lasts: 90s, 15m, 12h, 7d.
+    #[arg(long, default_value = "1h", value_parser = credentials::lifetime)]
+    pub(crate) lifetime: Duration,
+    /// Its id, by which it can be revoked.
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// What others see of the user: JSON.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) info: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The app; may be left out when there is one only.
+    #[arg(long, value_parser = credentials::app_id)]
+    pub(crate) app: Option<AppId>,
+    /// The channel.
+    #[arg(long, value_parser = credentials::channel)]
+    pub(crate) channel: ChannelName,
+    /// The token; without one, somebody who shows nothing.
+    #[arg(long, env = "OMNIVOX_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
 }
 
 /// Where the settings of a server come from: defaults < file < environment < flags.

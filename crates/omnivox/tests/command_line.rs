@@ -86,3 +86,44 @@ fn check_prints_what_differs_and_never_a_secret() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
 }
+
+#[test]
+fn init_writes_settings_that_check_token_and_explain_understand() {
+    let file = File(std::env::temp_dir().join(format!("omnivox-{}-init.toml", std::process::id())));
+    check(&["init", file.path(), "--app", "shop"], &[], 0, "", "is written");
+    check(&["init", file.path()], &[], 1, "", "exists already");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file.path()).expect("written").permissions());
+    assert_eq!(mode & 0o777, 0o600, "a secret is in it");
+    let environment = [("OMNIVOX_CONFIG", file.path())];
+    check(&["check"], &environment, 0, "[[app]]\nid = \"shop\"\n# secret is set", "the settings are right");
+
+    let output = omnivox(&["token", "--user", "ana", "--allow", "chat:*=subscribe,publish", "--lifetime", "90s"], &environment);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let token = String::from_utf8(output.stdout).expect("text");
+    let explain = |channel: &'static str, token: &str, code: i32, out: &str, err: &str| {
+        let environment = [environment[0], ("OMNIVOX_TOKEN", token)];
+        let given = if token.is_empty() { &environment[..1] } else { &environment[..] };
+        check(&["explain", "--channel", channel], given, code, out, err);
+    };
+    explain("chat:1", token.trim(), 0, "user ana of app shop, channel chat:1\n  subscribe  yes ", "");
+    explain("news", token.trim(), 0, "  subscribe  no ", "");
+    explain("chat:1", &format!("{}x", token.trim()), 4, "", "signature");
+    explain("chat:1", "", 4, "", "a credential is needed");
+    check(&["token", "--allow", "chat=fly"], &environment, 2, "", "fly");
+    check(&["token", "--app", "blog"], &environment, 2, "", "name one of the apps with --app: shop");
+}
+
+#[test]
+fn a_public_key_of_someone_else_verifies_and_a_wrong_file_is_named() {
+    let key = File::new(
+        "key",
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n",
+    );
+    let app = |rest: &str| format!("[[app]]\nid = \"a\"\ntoken_keys = [\"{}\"]\n{rest}", key.path());
+    let file = File::new("keys", &app(""));
+    check(&["check", "--config", file.path()], &[], 0, "token_keys", "right");
+    let file = File::new("keys-rsa", &app("token_algorithms = [\"RS256\"]\n"));
+    check(&["check", "--config", file.path()], &[], 2, "", key.path());
+    let file = File::new("keys-none", "[[app]]\nid = \"a\"\ntoken_keys = [\"/nonexistent.pem\"]\n");
+    check(&["check", "--config", file.path()], &[], 2, "", "/nonexistent.pem: No such file");
+}

@@ -209,6 +209,16 @@ fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
     std::fs::write(file.path(), format!("{OPEN}[heartbeat]\nws_ping_interval_ms = 1_000\n")).expect("writable");
     server.signal("-HUP");
     assert!(server.heard("needs a restart").contains("ws_ping_interval_ms = 1000"));
+    // An app that is no longer open takes nobody without a credential.
+    server.omnivox(&["publish", "a", "1"]);
+    let closed = OPEN.replace("open = true", "secret = \"0123456789abcdef0123456789abcdef\"");
+    std::fs::write(file.path(), &closed).expect("writable");
+    server.signal("-HUP");
+    server.heard("the settings were read again");
+    let refused = command(&["publish", "a", "1"]).env("OMNIVOX_URL", &server.url).output().expect("the binary runs");
+    assert_eq!(refused.status.code(), Some(4), "{}", String::from_utf8_lossy(&refused.stderr));
+    let token = command(&["token", "--allow", "a=publish", "--config", file.path()]).output().expect("the binary runs").stdout;
+    server.omnivox(&["publish", "a", "1", "--token", String::from_utf8_lossy(&token).trim()]);
     std::fs::write(file.path(), format!("{OPEN}[log]\nlevel = \"error\"\n")).expect("writable");
     server.signal("-HUP");
     server.omnivox(&["publish", "a", "1"]);

@@ -36,7 +36,7 @@ pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
         server,
         welcome,
         async move |hub| notify(&hub, app).await,
-        || tracing::info!("dev has no settings file to read again"),
+        |_| tracing::info!("dev has no settings file to read again"),
     )
 }
 

@@ -1,8 +1,10 @@
 //! What each command does. One file per command; this one only chooses.
 
 mod check;
+pub(crate) mod credentials;
 pub(crate) mod dev;
 mod documents;
+mod init;
 mod publish;
 mod serve;
 mod subscribe;
@@ -30,6 +32,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Publish(wish) => client(publish::run(&wish)),
         Command::Subscribe(wish) => client(subscribe::run(wish)),
+        Command::Init(wish) => init::run(&wish),
+        Command::Token(wish) => credentials::token(&wish),
+        Command::Explain(wish) => credentials::explain(&wish),
         Command::Check(settings) => check::run(&settings),
         Command::Config(which) => documents::run(&which),
     };
@@ -63,5 +68,6 @@ fn load(settings: &Settings, defaults: Config) -> anyhow::Result<Config> {
 
 /// Turns the settings into what a server is started with.
 fn judge(config: &Config) -> anyhow::Result<ServerConfig> {
-    server_config(config).map_err(|problems| exit::error(Code::Usage, format!("the settings make no sense together\n{problems}")))
+    server_config(config, |path| fs::read_to_string(path))
+        .map_err(|problems| exit::error(Code::Usage, format!("the settings make no sense together\n{problems}")))
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         );
     }
     let mut current = config;
-    run_until_signalled(server, announce, async |_| {}, || reload(settings, &mut current, &switch))
+    run_until_signalled(server, announce, async |_| {}, |hub| reload(settings, &mut current, &switch, hub))
 }
 
 fn announce(server: &Handle) {
@@ -42,20 +42,25 @@ fn announce(server: &Handle) {
     }
 }
 
-/// Takes over what can change and says what can't. Settings that are wrong change nothing.
-fn reload(settings: &Settings, current: &mut Config, switch: &LevelSwitch) {
-    let read = load(settings, Config::default()).and_then(|config| judge(&config).map(|_| config));
-    let new = match read.and_then(|config| switch.set(&config.log.level).map(|()| config)) {
-        Ok(config) => config,
+/// Takes over what can change while clients are connected, and names what can't. Settings that are wrong change nothing.
+fn reload(settings: &Settings, current: &mut Config, switch: &LevelSwitch, hub: &Hub) {
+    let read = load(settings, Config::default()).and_then(|config| judge(&config).map(|server| (config, server)));
+    let (new, server) = match read.and_then(|read| switch.set(&read.0.log.level).map(|()| read)) {
+        Ok(read) => read,
         Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
     };
+    hub.replace_apps(server.apps);
     current.log.level.clone_from(&new.log.level);
+    current.app.clone_from(&new.app);
+    current.namespace.clone_from(&new.namespace);
+    current.history.clone_from(&new.history);
     let (before, after) = (render::changes(current), render::changes(&new));
     let waiting: Vec<&str> = after.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
     if *current == new {
         tracing::info!("the settings were read again");
     } else {
-        tracing::warn!(changed = waiting.join("; "), "the settings were read again; what changed beside log.level needs a restart");
+        let words = "the settings were read again; log.level, apps, namespaces and history are taken over, the rest needs a restart";
+        tracing::warn!(changed = waiting.join("; "), "{words}");
     }
 }
 
@@ -64,7 +69,7 @@ pub(crate) fn run_until_signalled(
     config: ServerConfig,
     announce: impl FnOnce(&Handle),
     beside: impl AsyncFnOnce(Arc<Hub>),
-    mut reload: impl FnMut(),
+    mut reload: impl FnMut(&Hub),
 ) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -73,14 +78,15 @@ pub(crate) fn run_until_signalled(
         let mut signals = Signals::new()?;
         let server = Server::start(config).map_err(start_error)?;
         announce(&server);
-        let beside = beside(server.hub().clone());
+        let hub = server.hub().clone();
+        let beside = beside(hub.clone());
         tokio::pin!(beside);
         let mut beside_runs = true;
         let first = loop {
             tokio::select! {
                 () = &mut beside, if beside_runs => beside_runs = false,
                 heard = signals.next() => match heard {
-                    Heard::Reload => reload(),
+                    Heard::Reload => reload(&hub),
                     Heard::End(number) => break number,
                 },
             }

@@ -4,7 +4,9 @@
 //! setting that mends it. Invariant: what [`server_config`] gives can be started, if the machine allows it.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +19,26 @@ use omnivox_server::config::{DrainPace, HostGate};
 
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, RouteFormat, RouteTarget};
+use super::trust;
 
 /// Judges the settings as a whole and makes what the server is started with.
-pub(crate) fn server_config(config: &Config) -> Result<ServerConfig, Problems> {
+///
+/// `read` reads a file: public keys are the only settings that lie elsewhere.
+pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<String>) -> Result<ServerConfig, Problems> {
     let mut problems = Vec::new();
     judge_apps(config, &mut problems);
     judge_numbers(config, &mut problems);
     judge_routes(config, &mut problems);
+    let mut apps = Vec::new();
+    for entry in &config.app {
+        match trust::settings(&Arc::new(tenant(entry, config)), entry, config, &read) {
+            Ok(settings) => apps.push(settings),
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
-    let apps = config.app.iter().map(|app| credentials(app, Arc::new(tenant(app, config)))).collect();
     let server = &config.server;
     Ok(ServerConfig {
         shards: (server.shards > 0).then_some(server.shards),
@@ -181,13 +192,11 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
             problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
         }
-        match app.secret.as_ref().map(|secret| omnivox_auth::secret::Secret::parse(secret.reveal())) {
-            None if !app.open && app.token_keys.is_empty() => problem(
+        if app.secret.is_none() && app.token_keys.is_empty() && !app.open {
+            problem(
                 "nobody could connect: it has no `secret`, no `token_keys` and is not `open`".to_owned(),
                 "set `secret`; `openssl rand -hex 32` gives one",
-            ),
-            Some(Err(weak)) => problem(format!("`secret`: {weak}"), "no client's token would be worth anything"),
-            None | Some(Ok(_)) => {}
+            );
         }
         let public = config.server.listen.iter().find(|address| is_public(address));
         if let Some(address) = public.filter(|_| app.open && !config.server.open_to_the_network) {
@@ -237,15 +246,6 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
 
 /// Held polls must end before a proxy in between ends them.
 const POLL_TIME_MAX: Duration = Duration::from_secs(55);
-
-/// How an app checks credentials: by its secret, which signs tokens and is the secret half of its API key.
-fn credentials(entry: &settings::App, app: Arc<App>) -> omnivox_auth::Settings {
-    let secret = entry.secret.as_ref().and_then(|secret| omnivox_auth::secret::Secret::parse(secret.reveal()).ok());
-    let key = entry.key.as_deref().unwrap_or(entry.id.as_str());
-    let signed = secret.and_then(|secret| omnivox_auth::Settings::of_secret(app.clone(), key, &secret).ok());
-    // A secret that is too weak was refused by `judge_apps`.
-    signed.unwrap_or_else(|| omnivox_auth::Settings::open(app))
-}
 
 /// The app of an `[[app]]` entry, with the namespaces that are its own or everyone's.
 fn tenant(app: &settings::App, config: &Config) -> App {
@@ -354,11 +354,15 @@ mod tests {
         layers.over(Config::default()).unwrap_or_else(|problems| panic!("{problems}"))
     }
 
+    fn judged(config: &Config) -> Result<ServerConfig, Problems> {
+        server_config(config, |path| Err(io::Error::other(format!("nobody may read {}", path.display()))))
+    }
+
     const SHOP: &str = "[[app]]\nid = \"shop\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
 
     #[test]
     fn a_setting_that_makes_no_sense_is_refused_with_what_mends_it() {
-        let check = |file: &str, expected: &str| match server_config(&config(file)) {
+        let check = |file: &str, expected: &str| match judged(&config(file)) {
             Ok(_) => assert_eq!(expected, "", "{file}"),
             Err(problems) => {
                 assert!(!expected.is_empty(), "{file}: {problems}");
@@ -398,17 +402,15 @@ mod tests {
 
     #[test]
     fn the_settings_of_dev_are_sound() {
-        let meant = server_config(&Config::dev(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("valid");
+        let meant = judged(&Config::dev(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("valid");
         assert!(meant.apps[0].app.open);
         assert!(meant.gate.is_some_and(|gate| !gate.hosts.is_empty()), "no page of another host reaches it");
     }
 
     #[test]
     fn all_problems_come_at_once() {
-        let problems = server_config(&config("[limits]\nheaders_max = 0\nchannels_max = 0"))
-            .err()
-            .map(|problems| problems.to_string())
-            .unwrap_or_default();
+        let problems =
+            judged(&config("[limits]\nheaders_max = 0\nchannels_max = 0")).err().map(|problems| problems.to_string()).unwrap_or_default();
         for part in ["[[app]]", "headers_max", "channels_max"] {
             assert!(problems.contains(part), "{problems}");
         }
@@ -422,7 +424,7 @@ mod tests {
              [[namespace]]\nchannels = \"chat:*\"\napp = \"blog\"\nanonymous = [\"subscribe\", \"publish\"]\nhistory_count_max = 3\n\
              [[namespace]]\nchannels = \"private-*\"\nprotected = false\n"
         );
-        let meaning = server_config(&config(&file)).expect("valid");
+        let meaning = judged(&config(&file)).expect("valid");
         let check = |app: usize, channel: &str, anonymous: Permissions, protected: bool, history: usize| {
             let rule = meaning.apps[app].app.namespaces.of(&ChannelName::parse(channel).expect("a name"));
             assert_eq!((rule.anonymous, rule.protected, rule.history.count_max), (anonymous, protected, history), "{channel}");
@@ -437,7 +439,7 @@ mod tests {
 
     #[test]
     fn limits_arrive_as_written() {
-        let meaning = server_config(&config(&format!("[limits]\nhead_time_max_ms = 1\nchannels_max = 2\n{SHOP}"))).expect("valid");
+        let meaning = judged(&config(&format!("[limits]\nhead_time_max_ms = 1\nchannels_max = 2\n{SHOP}"))).expect("valid");
         let expected = Limits { head_time_max: Duration::from_millis(1), channels_max: 2, ..Limits::default() };
         assert_eq!(meaning.limits, expected);
     }

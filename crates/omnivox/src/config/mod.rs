@@ -3,6 +3,7 @@
 //! - [`settings`]: the definition itself, and the structs made from it
 //! - [`layers`]: defaults < file < environment < flags
 //! - [`meaning`]: what a server is started with, and the rules between settings
+//! - [`trust`]: whose credentials an app accepts
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
 //! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
@@ -17,6 +18,7 @@ pub(crate) mod render;
 pub(crate) mod settings;
 mod suggest;
 mod table;
+pub(crate) mod trust;
 mod value;
 
 #[cfg(test)]

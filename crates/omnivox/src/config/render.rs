@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::settings::Config;
 use super::table::{Section, Setting};
 use super::value::Kind;
+pub(crate) use super::value::quoted;
 
 /// The reference, `docs/config.md`.
 pub(crate) fn reference() -> String {

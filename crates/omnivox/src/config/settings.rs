@@ -7,8 +7,10 @@
 //! Names say their unit at the end: `_ms`, `_bytes`, `_per_second`; a limit ends in `_max`. A row without a default must be given.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use omnivox_auth::authenticator::TOKEN_BYTES_MAX;
 use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::native::NativeSettings;
@@ -99,6 +101,8 @@ settings! {
             idempotency_ids_max: usize = Limits::default().idempotency_ids_max;
             /// Publications that wait for one shard.
             shard_queue_max: usize = Limits::default().shard_queue_max;
+            /// Bytes of a token.
+            token_bytes_max: usize = TOKEN_BYTES_MAX;
         }
 
         /// What is kept of each channel for clients that come back, where its namespace does not say otherwise.
@@ -182,6 +186,22 @@ settings! {
             secret: Option<Secret> = None;
             /// Whether clients may come without a credential. What they may do is then up to the namespaces.
             open: bool = false;
+            /// Files with public keys (PEM) whose tokens are accepted too, such as those of an identity provider.
+            token_keys: Vec<PathBuf> = Vec::new();
+            /// Algorithms that tokens may be signed with. Unset: HS256 with the secret, and the one that fits each key of `token_keys`.
+            token_algorithms: Vec<TokenAlgorithm> = Vec::new();
+            /// Issuers (`iss`) whose tokens are accepted; empty accepts all, and none.
+            token_issuers: Vec<String> = Vec::new();
+            /// Audiences (`aud`) of which a token must name one; when empty, it may name none, or this app's id.
+            token_audiences: Vec<String> = Vec::new();
+            /// How far the clock of a token's signer may be from ours.
+            token_leeway_ms: Duration = Duration::from_secs(30);
+            /// Whether a token must end some time.
+            token_expiry_required: bool = true;
+            /// How long a token may last; unset does not limit it.
+            token_lifetime_max_ms: Option<Duration> = None;
+            /// Whether only access tokens (`typ` is `at+jwt`) are accepted.
+            token_access_only: bool = false;
             /// Origins that browsers may come from, such as `https://example.com`; `*` allows all.
             allowed_origins: Vec<String> = Vec::new();
         }
@@ -245,6 +265,24 @@ choice! {
         Presence = "presence",
         /// Read what was published before.
         History = "history",
+    }
+}
+
+choice! {
+    /// How a token is signed.
+    TokenAlgorithm {
+        /// HMAC with SHA-256.
+        Hs256 = "HS256",
+        /// HMAC with SHA-384.
+        Hs384 = "HS384",
+        /// HMAC with SHA-512.
+        Hs512 = "HS512",
+        /// RSA with SHA-256.
+        Rs256 = "RS256",
+        /// ECDSA on P-256.
+        Es256 = "ES256",
+        /// Ed25519.
+        EdDsa = "EdDSA",
     }
 }
 

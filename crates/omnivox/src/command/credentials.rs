@@ -1,0 +1,141 @@
+//! `omnivox token` and `omnivox explain`: make a credential of an app, and ask what one allows and why.
+//!
+//! Both read the settings and talk to no server.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use omnivox_auth::key::SigningKey;
+use omnivox_auth::mint::{TokenDraft, mint};
+use omnivox_auth::presented::bearer;
+use omnivox_auth::secret::Secret;
+use omnivox_auth::{Authenticator, Memory};
+use omnivox_core::{AppId, ChannelName, Credential, Pattern};
+
+use crate::cli::{Explain, Mint};
+use crate::config::settings::App;
+use crate::config::{Config, trust};
+use crate::exit::{self, Code};
+
+use super::{documents, judge, load};
+
+/// Mints a token with the app's secret.
+pub(crate) fn token(wish: &Mint) -> anyhow::Result<()> {
+    let config = load(&wish.settings, Config::default())?;
+    judge(&config)?;
+    let app = chosen(&config, wish.app.as_ref())?;
+    let Some(secret) = &app.secret else {
+        return Err(exit::error(Code::Usage, format!("app {} has no `secret` to sign with", app.id)));
+    };
+    let secret = Secret::parse(secret.reveal())?;
+    let key = SigningKey::of_secret(&secret, trust::shared(app)[0])?;
+    let mut draft = TokenDraft::new(app.id.as_str());
+    if let Some(issuer) = app.token_issuers.first() {
+        draft = draft.issuer(issuer);
+    }
+    if let Some(audience) = app.token_audiences.first() {
+        draft = draft.audience(audience);
+    }
+    if let Some(user) = &wish.user {
+        draft = draft.user(user);
+    }
+    if let Some(id) = &wish.id {
+        draft = draft.id(id);
+    }
+    if let Some(info) = &wish.info {
+        draft = draft.info(info).map_err(usage)?;
+    }
+    for Allowance { pattern, permissions } in &wish.allow {
+        let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
+        draft = draft.allow(&pattern.to_string(), &permissions);
+    }
+    let lifetime = u64::try_from(wish.lifetime.as_millis()).unwrap_or(u64::MAX);
+    let token = mint(&key, &draft, now_ms(), lifetime).map_err(usage)?;
+    documents::print(format!("{token}\n").as_bytes())
+}
+
+fn usage(error: impl std::fmt::Display) -> anyhow::Error {
+    exit::error(Code::Usage, error.to_string())
+}
+
+/// Says what a token, or nobody, may do with a channel, and which rule decides.
+pub(crate) fn explain(wish: &Explain) -> anyhow::Result<()> {
+    let config = load(&wish.settings, Config::default())?;
+    let server = judge(&config)?;
+    let app = chosen(&config, wish.app.as_ref())?;
+    let settings = server.apps.into_iter().find(|settings| settings.app.id == app.id);
+    let authenticator = Authenticator::new(settings.expect("every app has one"), Memory::default().into());
+    let credential = wish.token.as_deref().map_or(Credential::Anonymous, bearer);
+    let explained = authenticator.explain(&credential, &wish.channel, now_ms());
+    let explanation = explained.map_err(|error| exit::error(Code::Refused, format!("the credential is refused: {error}")))?;
+    documents::print(explanation.to_string().as_bytes())
+}
+
+/// The app that is named, or the only one.
+fn chosen<'a>(config: &'a Config, named: Option<&AppId>) -> anyhow::Result<&'a App> {
+    let found = match (named, config.app.as_slice()) {
+        (Some(id), apps) => apps.iter().find(|app| app.id == *id),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    found.ok_or_else(|| {
+        let known: Vec<&str> = config.app.iter().map(|app| app.id.as_str()).collect();
+        exit::error(Code::Usage, format!("name one of the apps with --app: {}", known.join(", ")))
+    })
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// `PATTERN=permission,permission`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Allowance {
+    pattern: Pattern,
+    permissions: Vec<String>,
+}
+
+impl Allowance {
+    /// Reads what is typed. The last `=` divides, because channels may have one in their names.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (pattern, permissions) = text.rsplit_once('=').ok_or("expected PATTERN=permission,…, such as 'chat:*=subscribe,publish'")?;
+        let pattern = Pattern::parse(pattern).map_err(|error| error.to_string())?;
+        Ok(Self { pattern, permissions: permissions.split(',').map(str::to_owned).collect() })
+    }
+}
+
+/// Reads `90s`, `15m`, `12h` or `7d`.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
+    let seconds = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)].into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).filter(|seconds| *seconds > 0)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is no time such as 90s, 15m, 12h or 7d"))
+}
+
+/// Reads a channel's name.
+pub(crate) fn channel(text: &str) -> Result<ChannelName, String> {
+    ChannelName::parse(text).map_err(|error| error.to_string())
+}
+
+/// Reads an app's id.
+pub(crate) fn app_id(text: &str) -> Result<AppId, String> {
+    AppId::parse(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_and_allowances_are_read_as_typed() {
+        assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(lifetime("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in ["", "s", "1", "0h", "-1s", "1w", "99999999999999999999d"] {
+            assert!(lifetime(wrong).is_err(), "{wrong}");
+        }
+        let allowance = Allowance::parse("a=b:*=subscribe,publish").expect("sound");
+        assert_eq!((allowance.pattern.to_string().as_str(), allowance.permissions.len()), ("a=b:*", 2));
+        assert!(Allowance::parse("chat").is_err());
+        assert!(Allowance::parse("=subscribe").is_err());
+    }
+}

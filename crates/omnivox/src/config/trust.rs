@@ -1,0 +1,100 @@
+//! Whose credentials an app accepts: its secret, the public keys in its files, and the rules for tokens.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use omnivox_auth::key::{Algorithm, VerificationKey};
+use omnivox_auth::secret::Secret;
+use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
+use omnivox_auth::{ApiKey, Settings};
+use omnivox_core::{App as Tenant, Permissions};
+
+use super::problem::{Place, Problem};
+use super::settings::{App, Config, TokenAlgorithm};
+
+/// What verifies the credentials of an app. `read` reads a file: key files are the only settings that lie elsewhere.
+pub(crate) fn settings(
+    tenant: &Arc<Tenant>,
+    entry: &App,
+    config: &Config,
+    read: &impl Fn(&Path) -> io::Result<String>,
+) -> Result<Settings, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut problem = |what: String| problems.push(Problem::new(Place::Section(format!("[[app]] {}", entry.id)), what));
+    let rules = rules(entry);
+    let mut settings = Settings { token_bytes_max: config.limits.token_bytes_max, ..Settings::open(tenant.clone()) };
+    if let Some(secret) = &entry.secret {
+        match Secret::parse(secret.reveal()).map_err(|weak| weak.to_string()).and_then(|secret| {
+            let key = VerificationKey::of_secret(&secret, &shared(entry)).map_err(|error| error.to_string())?;
+            Ok((key, secret))
+        }) {
+            Ok((key, secret)) => {
+                settings.trusts.push(Trust { keys: Keys::Pinned(vec![key]), rules: rules.clone(), ceiling: Permissions::ALL });
+                let id = entry.key.as_deref().unwrap_or(entry.id.as_str());
+                settings.api_keys.push(ApiKey::full(tenant, id, secret));
+            }
+            Err(what) => problem(format!("`secret`: {what}")),
+        }
+    }
+    let mut pinned = Vec::new();
+    for path in &entry.token_keys {
+        let key = read(path).map_err(|error| error.to_string()).and_then(|pem| public_key(&pem, entry));
+        match key {
+            Ok(key) => pinned.push(key),
+            Err(what) => problem(format!("`token_keys` {}: {what}", path.display())),
+        }
+    }
+    if !pinned.is_empty() {
+        // Somebody else signs with these: the right to manage stays with the app's own secret.
+        settings.trusts.push(Trust { keys: Keys::Pinned(pinned), rules, ceiling: Permissions::CLIENT });
+    }
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+fn rules(entry: &App) -> TokenRules {
+    let texts = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect();
+    let defaults = TokenRules::new(entry.id.as_str());
+    TokenRules {
+        issuers: texts(&entry.token_issuers),
+        audience: if entry.token_audiences.is_empty() { defaults.audience } else { Audience::OneOf(texts(&entry.token_audiences)) },
+        leeway_ms: milliseconds(entry.token_leeway_ms),
+        expiry_required: entry.token_expiry_required,
+        lifetime_ms_max: entry.token_lifetime_max_ms.map(milliseconds),
+        access_only: entry.token_access_only,
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The algorithms that the app's secret may be used with: HS256 unless others are named.
+pub(crate) fn shared(entry: &App) -> Vec<Algorithm> {
+    let named: Vec<_> =
+        entry.token_algorithms.iter().copied().map(TokenAlgorithm::to_auth).filter(|name| !Algorithm::PUBLIC.contains(name)).collect();
+    if named.is_empty() { vec![Algorithm::HS256] } else { named }
+}
+
+/// A public key, pinned to the one algorithm that it fits and that is allowed.
+fn public_key(pem: &str, entry: &App) -> Result<VerificationKey, String> {
+    let named: Vec<_> =
+        entry.token_algorithms.iter().copied().map(TokenAlgorithm::to_auth).filter(|name| Algorithm::PUBLIC.contains(name)).collect();
+    let allowed = if named.is_empty() { Algorithm::PUBLIC.to_vec() } else { named };
+    let mut tried = allowed.iter().map(|algorithm| VerificationKey::of_pem(pem, *algorithm));
+    let first = tried.next().expect("some algorithm is always allowed");
+    tried.fold(first, |found, next| if found.is_ok() { found } else { next.or(found) }).map_err(|error| error.to_string())
+}
+
+impl TokenAlgorithm {
+    fn to_auth(self) -> Algorithm {
+        match self {
+            Self::Hs256 => Algorithm::HS256,
+            Self::Hs384 => Algorithm::HS384,
+            Self::Hs512 => Algorithm::HS512,
+            Self::Rs256 => Algorithm::RS256,
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
+}
