@@ -4,7 +4,7 @@
 //! `--long`). It starts the server and the other programs itself, on free ports, and stops them by their process ids.
 //! Invariant: a file whose parts are missing fails; it is left out only when the caller said so.
 
-use crate::parts::{self, Part};
+use crate::parts::{self, Part, entries, top_comments};
 use crate::process::{self, Ended};
 use crate::test::{self, Tally};
 use crate::{Choices, Outcome, setup};
@@ -51,23 +51,16 @@ fn discover(root: &Path) -> Outcome<Vec<Suite>> {
     Ok(suites)
 }
 
-fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
-    let listing = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    Ok(listing.flatten().map(|entry| entry.path()).collect())
-}
-
 impl Suite {
     fn parse(name: &str, file: PathBuf, text: &str) -> Self {
-        let comments = || text.lines().map_while(|line| line.strip_prefix("//")).map(str::trim);
-        let value = |key: &str| comments().find_map(|line| line.strip_prefix(key)).map(str::trim);
-        let named = value("parts:").into_iter().flat_map(|list| list.split(',')).map(|part| part.trim().to_owned());
-        let seconds = value("budget:").and_then(|budget| budget.trim_end_matches(" s").parse().ok()).unwrap_or(120);
+        let budget = top_comments(text).find_map(|line| line.strip_prefix("budget:"));
+        let seconds = budget.map(str::trim).and_then(|budget| budget.trim_end_matches(" s").parse().ok()).unwrap_or(120);
         Self {
             name: name.to_owned(),
             file,
-            parts: std::iter::once("node".to_owned()).chain(named).collect(),
+            parts: std::iter::once("node".to_owned()).chain(parts::named_by(text)).collect(),
             budget: Duration::from_secs(seconds),
-            long: comments().any(|line| line == "long"),
+            long: top_comments(text).any(|line| line == "long"),
         }
     }
 

@@ -67,3 +67,37 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
+
+/// The parts that the comments at the top of a test file name: `// parts: nginx, haproxy`.
+pub(crate) fn named_by(text: &str) -> Vec<String> {
+    let list = top_comments(text).find_map(|line| line.strip_prefix("parts:"));
+    list.into_iter().flat_map(|list| list.split(',')).map(|part| part.trim().to_owned()).collect()
+}
+
+/// The text of the comments that a file begins with.
+pub(crate) fn top_comments(text: &str) -> impl Iterator<Item = &str> {
+    let comments = text.lines().map_while(|line| line.strip_prefix("//"));
+    comments.map(|line| line.trim_start_matches('!').trim())
+}
+
+/// What a folder holds.
+pub(crate) fn entries(folder: &Path) -> Outcome<Vec<PathBuf>> {
+    let listing = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(listing.flatten().map(|entry| entry.path()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_comments_name_the_parts() {
+        for (text, parts) in [
+            ("// Proxies.\n// parts: nginx, haproxy\n", &["nginx", "haproxy"][..]),
+            ("//! aioice.\n//!\n//! More.\n// parts: python\nuse x;\n", &["python"]),
+            ("// Title.\nimport 'x';\n// parts: redis\n", &[]),
+        ] {
+            assert_eq!(named_by(text), parts);
+        }
+    }
+}

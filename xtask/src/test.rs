@@ -10,7 +10,7 @@
 //!
 //! Invariant: the last line is `N passed, N failed` and nothing else, and a stage that could not run counts as failed.
 
-use crate::parts::PARTS;
+use crate::parts::{self, PARTS, entries};
 use crate::process::{self, Ended};
 use crate::{Choices, Outcome, counts, end_to_end, setup, tidy};
 use std::path::Path;
@@ -87,10 +87,46 @@ fn sum(tallies: &[Tally]) -> (u64, u64) {
     tallies.iter().fold((0, 0), |(passed, failed), tally| (passed + tally.passed, failed + tally.failed))
 }
 
-fn unit(root: &Path, _: &Choices) -> Outcome<Vec<Tally>> {
-    let targets = ["--lib", "--bins", "--tests", "--examples"];
+fn unit(root: &Path, choices: &Choices) -> Outcome<Vec<Tally>> {
+    let targets = unit_targets(&integration_tests(root)?, choices);
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
     build(root, "unit-build", &[&["test", "--no-run", "--workspace"], &targets[..]].concat())?;
     cargo_test(root, "unit", &[&["--workspace", "--no-fail-fast"], &targets[..]].concat(), 12 * MINUTE)
+}
+
+/// The targets to test: all, or all but the integration tests that need a part which was left out.
+fn unit_targets(tests: &[(String, Vec<String>)], choices: &Choices) -> Vec<String> {
+    let mut targets = ["--lib", "--bins", "--examples"].map(str::to_owned).to_vec();
+    let first_left_out = |parts: &[String]| parts.iter().find(|part| choices.leaves_out(part)).cloned();
+    if tests.iter().all(|(_, parts)| first_left_out(parts).is_none()) {
+        targets.push("--tests".to_owned());
+        return targets;
+    }
+    for (name, parts) in tests {
+        match first_left_out(parts) {
+            Some(part) => println!("      {name}: LEFT OUT, it needs {part}"),
+            None => targets.extend(["--test".to_owned(), name.clone()]),
+        }
+    }
+    targets
+}
+
+/// Every file of integration tests with the parts that its first comments name, as end-to-end tests do.
+fn integration_tests(root: &Path) -> Outcome<Vec<(String, Vec<String>)>> {
+    let mut tests = Vec::new();
+    let crates = entries(&root.join("crates"))?.into_iter().chain([root.join("bench")]);
+    for folder in crates.map(|member| member.join("tests")).filter(|folder| folder.is_dir()) {
+        for entry in entries(&folder)? {
+            let file = if entry.is_dir() { entry.join("main.rs") } else { entry.clone() };
+            let named = entry.file_stem().map(|name| name.to_string_lossy().into_owned());
+            if let (true, Some(name)) = (file.extension().is_some_and(|end| end == "rs") && file.is_file(), named) {
+                let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+                tests.push((name, parts::named_by(&text)));
+            }
+        }
+    }
+    tests.sort();
+    Ok(tests)
 }
 
 fn doc(root: &Path, _: &Choices) -> Outcome<Vec<Tally>> {
@@ -166,6 +202,14 @@ fn program_name(running: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_that_is_left_out_takes_its_integration_tests_along() {
+        let tests = [("a".to_owned(), vec![]), ("b".to_owned(), vec!["coturn".to_owned()])];
+        assert!(unit_targets(&tests, &Choices::default()).ends_with(&["--tests".to_owned()]));
+        let choices = Choices { without: vec!["coturn".to_owned()], ..Choices::default() };
+        assert!(unit_targets(&tests, &choices).ends_with(&["--test".to_owned(), "a".to_owned()]));
+    }
 
     #[test]
     fn counts_come_from_what_cargo_prints() {
