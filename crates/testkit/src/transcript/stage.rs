@@ -419,7 +419,8 @@ impl<'d> Stage<'d> {
             Command::Members(channel) => Reply::Members(self.hub.members(&channel)),
             Command::History(channel, query) => Reply::History(self.hub.history(&channel, &query)),
             Command::Channels(prefix) => Reply::Channels(self.hub.channels(&prefix)),
-            Command::Manage(_) => Reply::Managed(0),
+            Command::Manage(_) => Reply::Managed,
+            Command::Ticket => Reply::Ticket("ticket".into(), 30_000),
         })
     }
 

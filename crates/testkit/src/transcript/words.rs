@@ -15,7 +15,9 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
                 Credential::Ticket(ticket) => format!("ticket {ticket}"),
                 Credential::Key { id, secret } => format!("key {id} {secret}"),
             };
-            ("connect", shown)
+            let host = connect.host.as_deref().map(|host| format!(" at {host}")).unwrap_or_default();
+            let origin = connect.origin.as_deref().map(|origin| format!(" from {origin}")).unwrap_or_default();
+            ("connect", shown + &host + &origin)
         }
         Command::Subscribe(subscribe) => {
             let channels: Vec<&str> = subscribe.channels.iter().map(ChannelName::as_str).collect();
@@ -40,6 +42,7 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         }
         Command::Channels(prefix) => ("channels", prefix.to_string()),
         Command::Manage(manage) => ("manage", format!("{manage:?}")),
+        Command::Ticket => ("ticket", String::new()),
     };
     (kind, format!("{kind} {rest}").trim_end().to_owned())
 }
