@@ -107,6 +107,11 @@ const BREACHES = {
     const { json } = await server.get(`/v1/poll?channel=a&last=${last}&timeout=50`);
     assert.deepEqual([json.events, json.last], [[], last]);
   }],
+  token_bytes_max: ['50', async (t, server) => {
+    const answer = await server.get('/v1/history?channel=a', { authorization: `Bearer ${'x'.repeat(51)}` });
+    refused(answer, 401, 'unauthorized');
+    assert.match(answer.json.error.message, /limits\.token_bytes_max/);
+  }],
   idempotency_ids_max: ['2', async (t, server) => {
     const first = (await publish(server, { channel: 'a', id: '1', data: 1 })).json.id;
     for (const id of ['2', '3', '4']) await publish(server, { channel: 'a', id, data: 1 });

@@ -120,12 +120,14 @@ test('HEAD has the head of GET and no body; OPTIONS answers a browser that asks 
   assert.ok([200, 204].includes(asked.status), `${asked.status}`);
 });
 
-test('SIGHUP takes the level of the log over and names what needs a restart', async (t) => {
+test('SIGHUP takes over what can change and names what needs a restart', async (t) => {
   const server = await omnivox(t, { settings: `${OPEN}[log]\nlevel = "info"\n` });
   const file = server.child.spawnargs.at(-1);
-  writeFileSync(file, `${readFileSync(file, 'utf8').replace('"info"', '"debug"')}[history]\ncount_max = 7\n`);
+  writeFileSync(file, `${readFileSync(file, 'utf8').replace('"info"', '"debug"')}[history]\ncount_max = 2\n[heartbeat]\nws_ping_interval_ms = 9_000\n`);
   server.child.kill('SIGHUP');
-  await server.printed(/count_max/);
+  await server.printed(/ws_ping_interval_ms = 9000/);
+  for (const data of [1, 2, 3]) await server.post('/v1/publish', { channel: 'kept', data });
+  assert.deepEqual((await server.get('/v1/history?channel=kept')).json.events.map(({ data }) => data), [2, 3]);
   await server.assertHealthy();
 });
 
