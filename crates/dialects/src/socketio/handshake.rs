@@ -57,7 +57,7 @@ pub(super) enum Transport {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admitted<'a> {
     /// It opens a session.
-    New(Transport, Revision),
+    New(Revision),
     /// It belongs to a session.
     Existing { shard: u16, sid: Cow<'a, str> },
 }
@@ -85,8 +85,8 @@ pub(super) fn admit<'a>(request: &Request<'a>, parameters: Parameters<'a>, setti
         return Err(Refused::BadRequest);
     }
     match parameters.version.as_deref() {
-        Some("4") => Ok(Admitted::New(transport, Revision::Four)),
-        Some("3") if settings.allow_eio3 => Ok(Admitted::New(transport, Revision::Three)),
+        Some("4") => Ok(Admitted::New(Revision::Four)),
+        Some("3") if settings.allow_eio3 => Ok(Admitted::New(Revision::Three)),
         Some(_) | None => Err(Refused::UnsupportedVersion),
     }
 }

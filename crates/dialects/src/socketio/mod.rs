@@ -101,7 +101,7 @@ impl Dialect for SocketIo {
             return Opening::Respond(settings.cors_origins.preflight(request));
         }
         match handshake::admit(request, Parameters::parse(request.query), settings) {
-            Ok(Admitted::New(_, revision)) => {
+            Ok(Admitted::New(revision)) => {
                 let sid = identity::session_id(context.shard, &context.entropy);
                 Opening::Session(NewSession {
                     session: Box::new(SocketIoSession::new(self.shared.clone(), revision, sid.clone(), context)),

@@ -150,6 +150,11 @@ impl Records {
 }
 
 impl Kept {
+    /// The private id.
+    pub(super) fn private_id(&self) -> &str {
+        &self.private_id
+    }
+
     /// The socket was not lost but dismissed: nobody may take its place.
     pub(super) fn dismiss(self) {
         let mut records = lock(&self.shelf.kept);

@@ -251,7 +251,7 @@ impl Engine {
         Brought::Nothing
     }
 
-    fn post<'a>(&mut self, exchange: ExchangeId, request: &Request<'a>, actions: &mut Actions) -> Brought<'a> {
+    fn post<'a>(&self, exchange: ExchangeId, request: &Request<'a>, actions: &mut Actions) -> Brought<'a> {
         if request.body.len() > self.shared.settings.max_payload {
             self.refuse(exchange, 413, request, actions);
             return Brought::Nothing;

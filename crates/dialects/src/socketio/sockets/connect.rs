@@ -16,7 +16,7 @@ use super::super::engine::Revision;
 use super::super::handshake::Parameters;
 use super::super::line::Line;
 use super::super::packet::{Broken, Kind};
-use super::super::recovery::Record;
+use super::super::recovery::{Kept, Record};
 use super::{Outline, Pending, Socket, Sockets};
 
 /// What the opening request told.
@@ -221,7 +221,8 @@ impl Sockets {
         // Clients of protocol 4 take their session id for the socket's; here it stays a secret between the two.
         let (id, private_id) = self.identities.next();
         let record = Arc::new(Record::new(id.into(), namespace.clone(), principal));
-        self.seat(record, private_id, line);
+        let kept = self.keep(private_id, &record, line);
+        self.seat(record, kept, line);
         if self.is_suite() {
             let text = auth.map_or_else(|| "{}".into(), |auth| auth.text);
             let outline = Outline { namespace: &namespace, name: Some("auth"), id: None };
@@ -229,14 +230,18 @@ impl Sockets {
         }
     }
 
+    /// Remembers a socket, where that is wanted.
+    pub(super) fn keep(&self, private_id: Box<str>, record: &Arc<Record>, line: &Line<'_>) -> Option<Kept> {
+        let shelf = self.shared.shelf.as_ref().filter(|_| self.recovers())?;
+        Some(shelf.keep(line.now, private_id, record.clone()))
+    }
+
     /// Seats a socket in its namespace and tells the client.
-    pub(super) fn seat(&mut self, record: Arc<Record>, private_id: Box<str>, line: &mut Line<'_>) {
+    pub(super) fn seat(&mut self, record: Arc<Record>, kept: Option<Kept>, line: &mut Line<'_>) {
         self.connect_by = None;
-        let shelf = self.shared.shelf.as_ref().filter(|_| self.recovers());
-        let payload = Welcome { sid: &record.id, pid: shelf.map(|_| &*private_id) };
+        let payload = Welcome { sid: &record.id, pid: kept.as_ref().map(Kept::private_id) };
         let payload = (self.revision == Revision::Four).then(|| serde_json::to_string(&payload).unwrap_or_default());
         self.send_control(Kind::Connect, &record.namespace, payload.as_deref(), line);
-        let kept = shelf.map(|shelf| shelf.keep(line.now, private_id, record.clone()));
         self.sockets.push(Socket { record, kept });
     }
 }

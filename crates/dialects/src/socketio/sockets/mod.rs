@@ -107,8 +107,7 @@ impl Sockets {
 
     /// Takes a message of the client.
     pub(super) fn message(&mut self, message: Message<'_>, line: &mut Line<'_>) -> Result<(), Broken> {
-        let shared = self.shared.clone();
-        let Some(Incoming { namespace, wish }) = self.reader.take(message, &shared.settings)? else { return Ok(()) };
+        let Some(Incoming { namespace, wish }) = self.reader.take(message, &self.shared.settings)? else { return Ok(()) };
         let index = self.sockets.iter().position(|socket| *socket.record.namespace == *namespace);
         match (wish, index) {
             (Wish::Connect(auth), None) => self.connect_packet(&namespace, auth.as_deref(), line),
@@ -157,7 +156,7 @@ impl Sockets {
     }
 
     /// An event of a room, for a client whose packets are not shared.
-    pub(super) fn room_event(&mut self, event: &Event, line: &mut Line<'_>) {
+    pub(super) fn room_event(&self, event: &Event, line: &mut Line<'_>) {
         let (namespace, _) = super::channel::room_of(event.channel().as_str());
         if let Some(packet) = delivery::event(self.format(), &namespace, event, self.shared.settings.attachments_max) {
             line.send(packet);

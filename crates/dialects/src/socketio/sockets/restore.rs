@@ -13,7 +13,7 @@ use omnivox_core::{ChannelName, Command, Cursor, Mark, Principal, Publication};
 
 use super::super::delivery::{self, Tail};
 use super::super::line::Line;
-use super::super::recovery::{Record, Room};
+use super::super::recovery::{Kept, Record, Room};
 use super::super::tags;
 use super::connect::Waiting;
 use super::{Asker, Pending, Sockets};
@@ -21,8 +21,9 @@ use super::{Asker, Pending, Sockets};
 /// A socket on its way back.
 pub(super) struct Restore {
     pub(super) namespace: Arc<str>,
-    record: Record,
-    private_id: Box<str>,
+    record: Arc<Record>,
+    /// On the shelf already: when this connection is lost too, the next one finds the socket again.
+    kept: Option<Kept>,
     rooms: Vec<Room>,
     since: Cursor,
     /// Whether the rooms are subscribed when the answer is there, whatever was missed.
@@ -32,15 +33,18 @@ pub(super) struct Restore {
     principal: Arc<Principal>,
 }
 
+/// A socket that was found, with its rooms and the place to go on from.
+type Found = (Arc<Record>, Option<Kept>, Vec<Room>, Option<Cursor>);
+
 impl Sockets {
     /// Looks for the socket that the client had.
     pub(super) fn restore(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
         match self.find(&waiting, principal, line) {
-            Some((record, private_id, rooms, Some(since))) => {
+            Some((record, kept, rooms, Some(since))) => {
                 let restore = Restore {
                     namespace: waiting.namespace.clone(),
                     record,
-                    private_id,
+                    kept,
                     rooms,
                     since,
                     final_page: false,
@@ -49,13 +53,13 @@ impl Sockets {
                 };
                 self.fetch(restore, line);
             }
-            Some((record, private_id, _, None)) => self.seat(Arc::new(record), private_id, line),
+            Some((record, kept, _, None)) => self.seat(record, kept, line),
             None => self.welcome(waiting, principal, line),
         }
     }
 
-    /// The record, its private id, its rooms and the place to go on from; no place when there are no rooms.
-    fn find(&self, waiting: &Waiting, principal: &Principal, line: &Line<'_>) -> Option<(Record, Box<str>, Vec<Room>, Option<Cursor>)> {
+    /// The record, its rooms and the place to go on from; no place when there are no rooms.
+    fn find(&self, waiting: &Waiting, principal: &Principal, line: &Line<'_>) -> Option<Found> {
         let auth = waiting.auth.as_ref()?;
         let private_id = auth.private_id()?;
         let record = self.shared.shelf.as_ref()?.take(line.now, private_id, &waiting.namespace, principal)?;
@@ -69,11 +73,13 @@ impl Sockets {
             // It received nothing: all that came since it joined was missed.
             None => rooms.iter().map(|room| room.joined).min_by_key(|joined| joined.stamp),
         };
-        if rooms.is_empty() {
-            return Some((record, private_id.into(), rooms, None));
+        let since = if rooms.is_empty() { None } else { since };
+        if rooms.iter().any(|room| since.is_none_or(|since| room.joined.epoch != since.epoch)) {
+            return None;
         }
-        since.filter(|since| rooms.iter().all(|room| room.joined.epoch == since.epoch))?;
-        Some((record, private_id.into(), rooms, since))
+        let record = Arc::new(record);
+        let kept = self.keep(private_id.into(), &record, line);
+        Some((record, kept, rooms, since))
     }
 
     fn fetch(&mut self, restore: Restore, line: &mut Line<'_>) {
@@ -125,8 +131,8 @@ impl Sockets {
     }
 
     fn seat_again(&mut self, restore: Restore, line: &mut Line<'_>) {
-        let record = Arc::new(restore.record);
-        self.seat(record.clone(), restore.private_id, line);
+        let record = restore.record;
+        self.seat(record.clone(), restore.kept, line);
         for room in restore.rooms {
             if let Some(presence) = room.presence {
                 self.enter(Asker::nobody(&record), &room.channel, presence, line);
@@ -136,6 +142,9 @@ impl Sockets {
 
     /// The client starts anew.
     pub(super) fn not_restored(&mut self, restore: Restore, line: &mut Line<'_>) {
+        if let Some(kept) = restore.kept {
+            kept.dismiss();
+        }
         self.welcome(restore.waiting, &restore.principal, line);
     }
 }

@@ -256,6 +256,29 @@ fn many_missed_messages_come_in_pages() {
 }
 
 #[test]
+fn a_connection_that_is_lost_while_it_is_recovered() {
+    joined(
+        r#"
+        > [gone]
+        ! publish a 1
+        ! hold
+        > WS /socket.io/?EIO=4&transport=websocket
+        < 101
+        < 0…
+        > 40{"pid":"$pid1"}
+        > [gone]
+        ! release
+        > WS /socket.io/?EIO=4&transport=websocket
+        < 101
+        < 0…
+        > 40{"pid":"$pid1"}
+        < 42["message",1,"z.1"]
+        < 40{"sid":"$id1","pid":"$pid1"}
+        "#,
+    );
+}
+
+#[test]
 fn offsets_never_lie() {
     joined(
         r#"
