@@ -17,6 +17,7 @@
 //! @ +25s                                  time passes (`ms`, `s`, `m`), timers go off on their way
 //! ! publish a event=x {"text":1}          somebody else publishes ([`hub words`](#hub))
 //! ? subscribe a                           the session ran this command (what came before it is skipped)
+//! ? came to HOST from ORIGIN              and behind a `? connect …`, what the client said of itself
 //! ```
 //!
 //! In what came back a line feed is shown as `⏎` and any other control character as `\x1e`; both may be written in what goes out.

@@ -30,6 +30,9 @@ pub(super) struct WebSocketSession {
     state: State,
     /// What is only needed until the first answer.
     opening: Option<Box<OpeningWith>>,
+    /// The host that it asked for, and the origin of its page: a further credential is judged with them.
+    host: Option<Box<str>>,
+    origin: Option<Box<str>>,
     /// The channels that it is in or asked to be in.
     joined: SmallVec<[ChannelName; 1]>,
     pending: Vec<Pending>,
@@ -64,8 +67,6 @@ enum State {
 /// A client whose credential is still to come.
 struct Unknown {
     until: Instant,
-    host: Option<Box<str>>,
-    origin: Option<Box<str>>,
     /// Whether a credential is being looked at; then what comes behind it waits here.
     verifying: bool,
     waiting: Vec<Waiting>,
@@ -110,6 +111,8 @@ impl WebSocketSession {
             settings,
             dialect,
             state: State::Opening(None),
+            host: opening.connecting.0.host.clone(),
+            origin: opening.connecting.0.origin.clone(),
             opening: Some(Box::new(opening)),
             joined: SmallVec::new(),
             pending: Vec::new(),
@@ -130,7 +133,7 @@ impl WebSocketSession {
     fn on_first_connect(&mut self, now: Instant, outcome: Result<Reply, Denied>, origin: &Origin, actions: &mut Actions) {
         match std::mem::replace(&mut self.state, State::Open) {
             State::Opening(Some(exchange)) => self.on_request_credential(now, exchange, outcome, actions),
-            State::Unknown(unknown) => self.on_message_credential(now, *unknown, outcome, origin, actions),
+            State::Unknown(unknown) => self.on_message_credential(*unknown, outcome, origin, actions),
             State::Opening(None) | State::Open => {}
         }
     }
@@ -141,11 +144,8 @@ impl WebSocketSession {
         match outcome {
             Ok(_) => actions.push(Action::Upgrade(exchange, subprotocol)),
             Err(Denied::Unauthorized(_)) if !opening.connecting.has_credential() => {
-                let Connect { host, origin, .. } = &*opening.connecting.0;
                 self.state = State::Unknown(Box::new(Unknown {
                     until: now + self.settings.connect_time_max,
-                    host: host.clone(),
-                    origin: origin.clone(),
                     verifying: false,
                     waiting: Vec::new(),
                     waiting_bytes: 0,
@@ -159,21 +159,14 @@ impl WebSocketSession {
         }
     }
 
-    fn on_message_credential(
-        &mut self,
-        now: Instant,
-        unknown: Unknown,
-        outcome: Result<Reply, Denied>,
-        origin: &Origin,
-        actions: &mut Actions,
-    ) {
+    fn on_message_credential(&mut self, unknown: Unknown, outcome: Result<Reply, Denied>, origin: &Origin, actions: &mut Actions) {
         match outcome {
             Ok(reply) => {
                 send_connected(&reply, origin, actions);
                 self.subscribe_first(actions);
                 for waiting in unknown.waiting {
                     match waiting {
-                        Waiting::Text(text) => self.on_text(now, &text, actions),
+                        Waiting::Text(text) => self.on_text(&text, actions),
                         Waiting::Binary(bytes) => self.on_binary(&bytes, actions),
                     }
                 }
@@ -201,7 +194,7 @@ impl WebSocketSession {
 
     // What the client says.
 
-    fn on_text(&mut self, now: Instant, text: &str, actions: &mut Actions) {
+    fn on_text(&mut self, text: &str, actions: &mut Actions) {
         if let Some(header) = self.header.take() {
             let words = "a text message came where the binary one of this `publish` was expected";
             send_error(&header.0, header.1.channels.first(), &Refusal::message(words), actions);
@@ -224,8 +217,8 @@ impl WebSocketSession {
     fn on_first_message(&mut self, origin: Origin, credential: Credential, actions: &mut Actions) {
         let State::Unknown(unknown) = &mut self.state else { return };
         unknown.verifying = true;
-        let connect = Connect { credential, host: unknown.host.clone(), origin: unknown.origin.clone() };
-        self.run(origin, Asked::FirstConnect, Command::Connect(Box::new(connect)), actions);
+        let command = self.connect_command(credential);
+        self.run(origin, Asked::FirstConnect, command, actions);
     }
 
     /// Keeps a message that came behind a credential which is still being looked at.
@@ -266,9 +259,7 @@ impl WebSocketSession {
                 self.header = Some(Box::new((origin, draft)));
                 return;
             }
-            ClientMessage::Connect { credential } => {
-                (Asked::Connect, Command::Connect(Box::new(Connect { credential, host: None, origin: None })))
-            }
+            ClientMessage::Connect { credential } => (Asked::Connect, self.connect_command(credential)),
             ClientMessage::Subscribe { channel, since, presence } => {
                 let new = self.join(&channel);
                 let command = self.subscribe_command(SmallVec::from_elem(channel.clone(), 1), since, presence);
@@ -334,6 +325,11 @@ impl WebSocketSession {
 
     fn part(&mut self, channel: &ChannelName) {
         self.joined.retain(|known| known != channel);
+    }
+
+    /// A further credential of the same client, who came to the same host from the same origin.
+    fn connect_command(&self, credential: Credential) -> Command {
+        Command::Connect(Box::new(Connect { credential, host: self.host.clone(), origin: self.origin.clone() }))
     }
 
     fn subscribe_command(&self, channels: Channels, since: Option<Mark>, presence: bool) -> Command {
@@ -451,7 +447,7 @@ impl Session for WebSocketSession {
         match input {
             Input::Exchange(exchange, _) => self.on_exchange(exchange, actions),
             Input::Attached(..) => self.subscribe_first(actions),
-            Input::Text(_, text) => self.on_text(now, text, actions),
+            Input::Text(_, text) => self.on_text(text, actions),
             Input::Binary(_, bytes) => self.on_binary(bytes, actions),
             Input::Reply(ticket, outcome) => self.on_reply(now, ticket, outcome, actions),
             Input::Control(control) => self.on_control(control, actions),

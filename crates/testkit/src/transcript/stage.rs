@@ -19,7 +19,7 @@ use omnivox_wire::ws::{Decoder, Role};
 use super::connection::{Connection, State, drained};
 use super::hub::{self, Hub};
 use super::notation::{self, Kind, Step, Written};
-use super::words::{close_reason, described};
+use super::words::{came, close_reason, described};
 use super::{Seen, fits, shown};
 
 /// A dialect under test with everything around it.
@@ -374,6 +374,7 @@ impl<'d> Stage<'d> {
     fn run(&mut self, actor: usize, ticket: Ticket, command: Command) {
         let (kind, words) = described(&command);
         self.ran.push_back(words);
+        self.ran.extend(came(&command));
         let answer = match self.hub.refusal(kind) {
             Some(denied) => Err(denied),
             None => self.execute(actor, command),

@@ -5,6 +5,13 @@ use omnivox_core::{ChannelName, CloseReason, Command, Credential, Draft};
 
 use super::shown;
 
+/// Where a client that connects came to and from, for a `?` line of its own behind that of the command.
+pub(super) fn came(command: &Command) -> Option<String> {
+    let Command::Connect(connect) = command else { return None };
+    let (host, origin) = (connect.host.as_deref()?, connect.origin.as_deref().unwrap_or("nowhere"));
+    Some(format!("came to {host} from {origin}"))
+}
+
 /// A command's kind, and the command in words for `?` lines.
 pub(super) fn described(command: &Command) -> (&'static str, String) {
     let (kind, rest) = match command {

@@ -13,6 +13,9 @@ use crate::native::message::Order;
 use crate::native::render::{self, Object, Page};
 use crate::native::{PATHS, Refusal, Service, Transport, api};
 
+/// Renders an answer.
+type Write<'a> = Box<dyn Fn(&mut BytesMut) + 'a>;
+
 fn file() -> Value {
     serde_json::from_str(include_str!("../../../../../docs/openapi.json")).unwrap()
 }
@@ -81,7 +84,7 @@ fn the_file_names_the_members_of_answers() {
         write(&mut object);
         object.end();
     };
-    let answers: [(&str, Box<dyn Fn(&mut BytesMut) + '_>); 8] = [
+    let answers: [(&str, Write<'_>); 8] = [
         ("/Message", Box::new(|into| render::publication(&publication, Some(0), render::Binary::Base64, into))),
         ("/Poll", Box::new(|into| render::poll(&[], None, Page { gap: false, more: false }, into))),
         ("/Error", Box::new(|into| render::error_body(&Refusal::message("wrong"), into))),
@@ -101,6 +104,6 @@ fn the_file_names_the_members_of_answers() {
         let mut answer = BytesMut::new();
         write(&mut answer);
         let answer: Value = serde_json::from_slice(&answer).unwrap();
-        assert_eq!(keys(&answer), keys(&file.pointer(&format!("/components/schemas{schema}/properties")).unwrap().clone()), "{schema}");
+        assert_eq!(keys(&answer), keys(file.pointer(&format!("/components/schemas{schema}/properties")).unwrap()), "{schema}");
     }
 }

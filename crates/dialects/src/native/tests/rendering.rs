@@ -30,7 +30,7 @@ fn heard(event: &Event, format: u8) -> Option<(String, String, String)> {
     let frame = native().encode(&key, event, &mut BytesMut::new())?;
     let mut parser = Parser::new(1 << 20);
     let mut heard = Vec::new();
-    parser.feed(frame.wire(), |event| heard.push((event.id.to_string(), event.event.to_string(), event.data.to_string()))).unwrap();
+    parser.feed(frame.wire(), |event| heard.push((event.id, event.event, event.data))).unwrap();
     assert_eq!(heard.len(), 1, "one frame is one event: {heard:?}");
     heard.pop()
 }

@@ -420,10 +420,16 @@ fn a_credential_can_be_renewed() {
     check(
         r#"
         > WS /v1/ws
+            host: app.example.org
+            origin: https://page.example.org
         < 101
+        ? connect anonymous
+        ? came to app.example.org from https://page.example.org
         ! user ann
         > {"type":"connect","token":"new","ref":1}
         < {"type":"connected","user":"ann","ref":1}
+        ? connect token new
+        ? came to app.example.org from https://page.example.org
         ! deny connect expired too late
         > {"type":"connect","ticket":"old"}
         < {"type":"error","code":"expired","message":"too late","for":"connect"}
