@@ -10,13 +10,14 @@
 //! Invariant: the gate opens only after the missed publications and the subscribe reply were queued, and nothing at or below the offset
 //! that the reply covers passes it. A member's place in its group never moves while it is subscribed, so leaving costs no search.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use slab::Slab;
 
 use crate::command::Delivery;
-use crate::mark::Epoch;
+use crate::mark::{Cursor, Epoch};
 use crate::name::ChannelKey;
 use crate::publication::Publication;
 
@@ -26,18 +27,24 @@ pub type MemberSlot = u32;
 /// How many publications may wait behind one gate; beyond, the member is told of a gap.
 pub const GATE_MAX: usize = 1024;
 
-/// The channels of a shard that have subscribers.
-#[derive(Debug, Default)]
-pub struct ChannelTable {
-    channels: Slab<LocalChannel>,
-    by_key: HashMap<ChannelKey, u32, foldhash::fast::RandomState>,
+/// The channels of a shard that have subscribers. With another kind of key, whatever else has subscribers.
+#[derive(Debug)]
+pub struct ChannelTable<K = ChannelKey> {
+    channels: Slab<LocalChannel<K>>,
+    by_key: HashMap<K, u32, foldhash::fast::RandomState>,
+}
+
+impl<K> Default for ChannelTable<K> {
+    fn default() -> Self {
+        Self { channels: Slab::new(), by_key: HashMap::default() }
+    }
 }
 
 /// One channel and its subscribers on this shard.
 #[derive(Debug)]
-pub struct LocalChannel {
+pub struct LocalChannel<K = ChannelKey> {
     /// The channel.
-    pub key: ChannelKey,
+    pub key: K,
     /// Where the shard stands: the last offset that it delivered, once it is known.
     pub last: Option<(Epoch, u64)>,
     groups: Vec<Group>,
@@ -91,9 +98,9 @@ pub struct Waited {
     pub gap: bool,
 }
 
-impl ChannelTable {
+impl<K: Clone + Eq + Hash> ChannelTable<K> {
     /// Puts a member behind the channel's gate and gives the channel.
-    pub fn gate(&mut self, key: &ChannelKey, member: MemberSlot) -> u32 {
+    pub fn gate(&mut self, key: &K, member: MemberSlot) -> u32 {
         let index = match self.by_key.get(key) {
             Some(index) => *index,
             None => {
@@ -123,18 +130,41 @@ impl ChannelTable {
         if local.last.is_none_or(|(known, _)| known != epoch) {
             local.last = Some((epoch, from));
         }
-        let waited = local.take_gated(member).map_or_else(Waited::default, |gated| Waited {
-            publications: gated
-                .waiting
-                .into_iter()
-                .filter(|(publication, place)| {
-                    let position = publication.places[*place].position;
-                    position.epoch != epoch || position.offset > from
-                })
-                .collect(),
+        let behind = |publication: &Publication, place: usize| {
+            let position = publication.places[place].position;
+            position.epoch != epoch || position.offset > from
+        };
+        self.open_behind(channel, Seat { member, from }, behind, delivery, presence)
+    }
+
+    /// As [`open`](Self::open), for members that have been sent everything up to a stamp of the app.
+    pub(crate) fn open_at_stamp(
+        &mut self,
+        channel: u32,
+        member: MemberSlot,
+        from: Cursor,
+        delivery: Delivery,
+        presence: bool,
+    ) -> (Seating, Waited) {
+        let behind = |publication: &Publication, _| publication.cursor.epoch != from.epoch || publication.cursor.stamp > from.stamp;
+        self.open_behind(channel, Seat { member, from: from.stamp }, behind, delivery, presence)
+    }
+
+    /// Seats a member; of what waited behind the gate it gives what `behind` says came later.
+    fn open_behind(
+        &mut self,
+        channel: u32,
+        seat: Seat,
+        behind: impl Fn(&Publication, usize) -> bool,
+        delivery: Delivery,
+        presence: bool,
+    ) -> (Seating, Waited) {
+        let local = &mut self.channels[channel as usize];
+        let waited = local.take_gated(seat.member).map_or_else(Waited::default, |gated| Waited {
+            publications: gated.waiting.into_iter().filter(|(publication, place)| behind(publication, *place)).collect(),
             gap: gated.overflowed,
         });
-        let (group, seat) = local.seat(Seat { member, from }, delivery, presence);
+        let (group, seat) = local.seat(seat, delivery, presence);
         (Seating { channel, group, seat }, waited)
     }
 
@@ -162,22 +192,22 @@ impl ChannelTable {
     }
 
     /// The channel with that key, if somebody here is subscribed to it.
-    pub fn find(&self, key: &ChannelKey) -> Option<u32> {
+    pub fn find(&self, key: &K) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
     /// A channel.
-    pub fn channel(&self, index: u32) -> &LocalChannel {
+    pub fn channel(&self, index: u32) -> &LocalChannel<K> {
         &self.channels[index as usize]
     }
 
     /// A channel, to be changed.
-    pub fn channel_mut(&mut self, index: u32) -> &mut LocalChannel {
+    pub fn channel_mut(&mut self, index: u32) -> &mut LocalChannel<K> {
         &mut self.channels[index as usize]
     }
 
     /// The keys of all channels.
-    pub fn keys(&self) -> impl Iterator<Item = &ChannelKey> {
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.by_key.keys()
     }
 
@@ -201,10 +231,14 @@ impl ChannelTable {
     }
 }
 
-impl LocalChannel {
+impl<K> LocalChannel<K> {
     /// Keeps a publication for those behind the gate.
     pub fn hold(&mut self, publication: &Arc<Publication>, place: usize) {
         for gated in &mut self.gated {
+            // A publication in several channels comes to a pattern once for each that it means.
+            if gated.waiting.last().is_some_and(|(last, _)| Arc::ptr_eq(last, publication)) {
+                continue;
+            }
             if gated.waiting.len() < GATE_MAX {
                 gated.waiting.push((publication.clone(), place));
             } else {
@@ -270,6 +304,11 @@ impl Group {
     /// The members that have not been sent the publication at `offset` yet.
     pub fn members_behind(&self, offset: u64) -> impl Iterator<Item = MemberSlot> + '_ {
         self.slots.iter().filter(move |seat| seat.member != FREE && seat.from < offset).map(|seat| seat.member)
+    }
+
+    /// All members, each with the offset up to which it has been sent everything by the reply to its subscribe.
+    pub fn members_and_marks(&self) -> impl Iterator<Item = (MemberSlot, u64)> + '_ {
+        self.slots.iter().filter(|seat| seat.member != FREE).map(|seat| (seat.member, seat.from))
     }
 
     /// All members.

@@ -67,7 +67,103 @@ impl ReplayCache {
     }
 }
 
+/// Bytes of frames that are joined into one.
+const JOINED_BYTES_MAX: usize = 64 << 10;
+
 impl Shard {
+    /// Takes all news, in order. Publications that follow each other in one channel go out as one.
+    pub(super) fn take_all(&mut self, news: &mut Vec<Announcement>) {
+        let mut rest = news.drain(..).peekable();
+        let mut run: Vec<Arc<Publication>> = Vec::new();
+        while let Some(announcement) = rest.next() {
+            let Announcement::Publication(publication) = announcement else {
+                self.take(announcement);
+                continue;
+            };
+            run.push(publication);
+            let joins = |next: &Announcement| matches!(next, Announcement::Publication(next) if continues(&run[run.len() - 1], next));
+            if rest.peek().is_some_and(joins) {
+                continue;
+            }
+            match run.len() {
+                1 => run.drain(..).for_each(|only| self.take(Announcement::Publication(only))),
+                _ => self.take_run(&mut run),
+            }
+        }
+    }
+
+    /// Takes publications that follow each other in one channel: each group of subscribers gets them as one frame.
+    fn take_run(&mut self, run: &mut Vec<Arc<Publication>>) {
+        let place = &run[0].places[0];
+        let key = ChannelKey::new(&run[0].app, &place.channel);
+        let known = self.table.find(&key).filter(|channel| {
+            let here = self.table.channel(*channel).last;
+            here.is_some_and(|(epoch, last)| epoch == place.position.epoch && last == place.previous && last < place.position.offset)
+        });
+        let Some(channel) = known else {
+            return run.drain(..).for_each(|publication| self.take(Announcement::Publication(publication)));
+        };
+        add(&self.metrics().publications_total, run.len() as u64);
+        let local = self.table.channel_mut(channel);
+        for publication in run.iter() {
+            local.hold(publication, 0);
+            local.last = Some((publication.places[0].position.epoch, publication.places[0].position.offset));
+        }
+        self.fan_out_run(channel, run);
+        run.clear();
+    }
+
+    fn fan_out_run(&mut self, channel: u32, run: &[Arc<Publication>]) {
+        let Self { table, sessions, common, dirty, slow, encoding, work, .. } = self;
+        let metrics = &common.metrics[usize::from(self.id)];
+        let offset_of = |publication: &Arc<Publication>| publication.places[0].position.offset;
+        let (before, last) = (offset_of(&run[0]) - 1, offset_of(&run[run.len() - 1]));
+        let events: Vec<Event> = run.iter().map(|publication| Event::publication(publication, 0)).collect();
+        let mut delivered = 0;
+        for group in table.channel(channel).groups() {
+            let (Delivery::Shared(key) | Delivery::Once(key)) = &group.delivery else {
+                for (member, from) in group.members_and_marks() {
+                    let Some(slot) = sessions.get(member as usize) else { continue };
+                    let at = SlotRef { slot: member, generation: slot.generation };
+                    let missing = events.iter().zip(run).filter(|(_, publication)| offset_of(publication) > from);
+                    work.extend(missing.map(|(event, _)| Work::Event(at, event.clone())));
+                }
+                continue;
+            };
+            let frames: Vec<(u64, Frame)> = events
+                .iter()
+                .zip(run)
+                .filter_map(|(event, publication)| Some((offset_of(publication), encode(common, key, event, encoding)?)))
+                .collect();
+            add(&metrics.encodings_total, frames.len() as u64);
+            let joined = join(&frames);
+            let once = matches!(group.delivery, Delivery::Once(_));
+            for (member, from) in group.members_and_marks().filter(|(_, from)| *from < last) {
+                let Some(slot) = sessions.get_mut(member as usize) else { continue };
+                let at = SlotRef { slot: member, generation: slot.generation };
+                if once {
+                    let first = frames.iter().find(|(offset, _)| *offset > from);
+                    delivered += u64::from(first.is_some());
+                    work.extend(first.map(|(_, frame)| Work::Once(at, frame.clone())));
+                    continue;
+                }
+                let single: &[(u64, Frame)] = if from <= before { &[] } else { &frames };
+                let whole = if from <= before { &joined[..] } else { &[] };
+                let missing = whole.iter().chain(single.iter().filter(|(offset, _)| *offset > from).map(|(_, frame)| frame));
+                for frame in missing {
+                    if slot.outbox.push(frame.clone(), &common.outbox_limits).is_err() {
+                        slow.push(at);
+                    }
+                }
+                delivered += frames.iter().filter(|(offset, _)| *offset > from).count() as u64;
+                if !std::mem::replace(&mut slot.dirty, true) {
+                    dirty.push(member);
+                }
+            }
+        }
+        add(&metrics.deliveries_total, delivered);
+    }
+
     /// Takes one piece of news.
     pub(super) fn take(&mut self, announcement: Announcement) {
         match announcement {
@@ -352,6 +448,33 @@ impl Excluded {
         let excepted = publication.draft.audience.except_channels.iter();
         Self { channels: excepted.filter_map(|channel| table.find(&ChannelKey::new(&publication.app, channel))).collect() }
     }
+}
+
+/// Whether `next` follows `publication` in the same channel, for the same audience: everyone.
+fn continues(publication: &Publication, next: &Publication) -> bool {
+    let ([place], [follower]) = (&publication.places[..], &next.places[..]) else { return false };
+    publication.app == next.app
+        && place.channel == follower.channel
+        && place.position.epoch == follower.position.epoch
+        && follower.previous == place.position.offset
+        && publication.draft.audience.is_everyone()
+        && next.draft.audience.is_everyone()
+}
+
+/// The frames one behind the other, in as few as the limit allows: one push, one clone and one slice for each subscriber instead of many.
+fn join(frames: &[(u64, Frame)]) -> Vec<Frame> {
+    let mut joined = Vec::new();
+    let mut bytes = BytesMut::new();
+    for (_, frame) in frames {
+        if !bytes.is_empty() && bytes.len() + frame.len() > JOINED_BYTES_MAX {
+            joined.push(Frame::raw(bytes.split().freeze()));
+        }
+        bytes.extend_from_slice(frame.wire());
+    }
+    if !bytes.is_empty() {
+        joined.push(Frame::raw(bytes.freeze()));
+    }
+    joined
 }
 
 /// Makes the frame of an event for a key.

@@ -3,7 +3,7 @@
 //! Only a socket that is full gets a waker; its connection's task then goes on when there is room.
 
 use std::io::IoSlice;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use omnivox_core::command::CloseReason;
 use smallvec::SmallVec;
@@ -29,24 +29,16 @@ impl Shard {
         }
     }
 
-    /// Writes what waits for a connection, as far as its socket takes it.
+    /// Writes what waits for a connection, as far as its socket takes it. What is left over its task writes when there is room.
     pub(super) fn flush(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        if conn.blocked {
-            return;
-        }
-        let waker = conn.waker.clone();
-        let mut cx = Context::from_waker(waker.as_ref().unwrap_or(Waker::noop()));
-        if let Fate::Gone = self.write(key, &mut cx) {
-            // The task finds the connection broken and takes it away.
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if !conn.blocked && self.write(key, None) != Fate::Open {
+            self.wake(key);
         }
     }
 
-    /// Writes until nothing waits or the socket is full.
-    pub(super) fn write(&mut self, key: u32, cx: &mut Context<'_>) -> Fate {
+    /// Writes until nothing waits or the socket is full; with a context its task is woken when there is room again.
+    pub(super) fn write(&mut self, key: u32, mut cx: Option<&mut Context<'_>>) -> Fate {
         let Self { conns, sessions, common, .. } = self;
         let Some(conn) = conns.get_mut(key as usize) else { return Fate::Gone };
         let mut slot = conn.session.and_then(|at| sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation));
@@ -64,7 +56,10 @@ impl Shard {
             };
             let mut slices: SmallVec<[IoSlice<'_>; SLICES_MAX]> = SmallVec::new();
             outbox.slices(&mut slices, SLICES_MAX);
-            let poll = conn.io.poll_write(cx, &slices);
+            let poll = match &mut cx {
+                Some(cx) => conn.io.poll_write(cx, &slices),
+                None => conn.io.try_write(&slices),
+            };
             drop(slices);
             match poll {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Fate::Gone,
@@ -73,6 +68,7 @@ impl Shard {
                     add(&common.metrics[usize::from(self.id)].bytes_out_total, count as u64);
                     add(&common.metrics[usize::from(self.id)].writes_total, 1);
                 }
+                Poll::Pending if cx.is_none() => return Fate::Blocked,
                 Poll::Pending => {
                     conn.blocked = true;
                     let late = outbox.check_soft(super::now(), &common.outbox_limits).is_err();
@@ -87,10 +83,10 @@ impl Shard {
             }
         }
         conn.blocked = false;
-        match conn.io.poll_flush(cx) {
-            Poll::Ready(Ok(())) => Fate::Open,
-            Poll::Ready(Err(_)) => Fate::Gone,
-            Poll::Pending => Fate::Blocked,
+        match cx.map(|cx| conn.io.poll_flush(cx)) {
+            None | Some(Poll::Ready(Ok(()))) => Fate::Open,
+            Some(Poll::Ready(Err(_))) => Fate::Gone,
+            Some(Poll::Pending) => Fate::Blocked,
         }
     }
 

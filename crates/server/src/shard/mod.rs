@@ -184,9 +184,7 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
         {
             let mut shard = shard.borrow_mut();
             let overflowed = loop {
-                for announcement in news.drain(..) {
-                    shard.take(announcement);
-                }
+                shard.take_all(&mut news);
                 let overflowed = inbox.take_overflowed(&mut news);
                 if news.is_empty() {
                     break overflowed;

@@ -21,7 +21,7 @@ impl Shard {
         for _ in 0..READS_MAX {
             self.take_unread(key);
             self.settle();
-            match self.write(key, cx) {
+            match self.write(key, Some(cx)) {
                 Fate::Gone => return Fate::Gone,
                 Fate::Open if self.end_exchange(key) => continue,
                 Fate::Open | Fate::Blocked => {}
