@@ -27,6 +27,10 @@ impl Shard {
                 Fate::Open | Fate::Blocked => {}
             }
             let Some(conn) = self.conns.get_mut(key as usize) else { return Fate::Gone };
+            if matches!(conn.mode, Mode::WebSocket(_)) && !conn.unread.is_empty() {
+                // Frames that came in one packet with the handshake.
+                continue;
+            }
             if let Mode::Closing { deadline_ms, shut } = &mut conn.mode {
                 if !conn.blocked && !*shut {
                     *shut = true;

@@ -38,12 +38,16 @@ fn write(files: &CertificateFiles) -> CertificateDer<'static> {
 }
 
 fn start(tls: Option<Arc<Tls>>) -> Handle {
+    start_on(tls, Vec::new())
+}
+
+fn start_on(tls: Option<Arc<Tls>>, listen: Vec<SocketAddr>) -> Handle {
     let mut all = Namespace::new("", Pattern::All);
     all.anonymous = Permissions::CLIENT;
     let app = App::new(AppId::parse("edge").unwrap(), Namespaces::new(vec![all]));
     let dialects = vec![Arc::new(Native::new(NativeSettings::default())) as Arc<dyn omnivox_core::Dialect>];
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut config = ServerConfig::new(Vec::new(), vec![omnivox_auth::Settings::open(Arc::new(app))], dialects);
+    let mut config = ServerConfig::new(listen, vec![omnivox_auth::Settings::open(Arc::new(app))], dialects);
     if tls.is_some() {
         config.listen_tls = vec![any];
         config.tls = tls;
@@ -114,6 +118,23 @@ async fn a_web_socket_over_tls() {
     assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
     let message = talk(&mut stream, &[SUBSCRIBE, PUBLISH], "message").await;
     assert_eq!(message["data"], serde_json::json!([1]));
+    server.stop();
+}
+
+#[tokio::test]
+async fn frames_in_the_packet_of_the_handshake_are_read() {
+    let server = start_on(None, vec![([127, 0, 0, 1], 0).into()]);
+    let mut stream = tokio::net::TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let mut packet = BytesMut::new();
+    let handshake = ws::handshake::ClientHandshake { host: "localhost", target: "/v1/ws", nonce: [3; 16], protocols: &[], deflate: false };
+    handshake.request([("", ""); 0], &mut packet);
+    ws::encode_masked(ws::DataKind::Text, SUBSCRIBE.as_bytes(), [1, 2, 3, 4], &mut packet);
+    stream.write_all(&packet).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert_eq!(talk(&mut stream, &[], "subscribed").await["channel"], "c");
     server.stop();
 }
 
