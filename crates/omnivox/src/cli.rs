@@ -41,6 +41,8 @@ pub(crate) enum Command {
     /// Measure a server, beside the least that the machine can do
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Start the STUN and TURN relay of the settings alone
+    Turn(Settings),
     /// Write a settings file with every setting explained and a fresh secret
     Init(Init),
     /// Make a token of an app, signed with its secret

@@ -242,3 +242,41 @@ fn log_lines_can_be_json() {
     assert_eq!(entry["level"], "INFO");
     assert!(entry["message"].as_str().is_some_and(|message| message.starts_with("listening on http://127.0.0.1:")), "{line}");
 }
+
+/// A binding request of STUN gets an answer with the same transaction.
+fn assert_stun(address: &str) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a patient socket");
+    let mut request = [0_u8; 20];
+    request[..8].copy_from_slice(&[0x00, 0x01, 0, 0, 0x21, 0x12, 0xa4, 0x42]);
+    request[8..].copy_from_slice(b"omnivoxtests");
+    socket.send_to(&request, address).expect("it is sent");
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).expect("an answer");
+    assert!(length > 20 && answer[..2] == [0x01, 0x01] && answer[8..20] == request[8..], "{:?}", &answer[..length]);
+}
+
+#[test]
+fn the_relay_runs_alone_and_beside_a_server() {
+    let address = |line: &str| line.trim().rsplit(' ').next().expect("an address").to_owned();
+
+    let mut child = command(&["turn", "--turn-udp", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut alone = Server { words: BufReader::new(child.stderr.take().expect("piped")), child, url: String::new() };
+    let line = alone.heard("relay on Udp");
+    assert_stun(&address(&line));
+    alone.signal("-TERM");
+    assert_eq!(alone.ended().code(), Some(0));
+
+    let file = File::new("turn", &format!("{OPEN}[turn]\nudp = \"127.0.0.1:0\"\nusers = [\"ana:secret\"]\n"));
+    let mut child = command(&["serve", "--config", file.path()]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut beside = Server { words: BufReader::new(child.stderr.take().expect("piped")), child, url: String::new() };
+    let line = beside.heard("relay on Udp");
+    assert_stun(&address(&line));
+    beside.heard("listening on http://127.0.0.1:");
+    beside.signal("-TERM");
+    assert_eq!(beside.ended().code(), Some(0));
+
+    let output = command(&["turn"]).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[turn] has no listener"));
+}

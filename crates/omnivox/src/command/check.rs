@@ -1,7 +1,11 @@
 //! `omnivox check`: are the settings right, and what do they change?
 
+use std::fs;
+
 use crate::cli::Settings;
+use crate::config::relay::relay_config;
 use crate::config::{Config, render};
+use crate::exit::{self, Code};
 use crate::logging;
 
 use super::{documents, judge, load};
@@ -10,6 +14,7 @@ use super::{documents, judge, load};
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = load(settings, Config::default())?;
     let server = judge(&config)?;
+    relay_config(&config.turn, |path| fs::read_to_string(path)).map_err(|problems| exit::error(Code::Usage, problems.to_string()))?;
     logging::filter(&config.log.level)?;
     documents::print(render::changes(&config).as_bytes())?;
     let apps = server.apps.len();

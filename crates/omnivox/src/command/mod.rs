@@ -8,6 +8,7 @@ mod init;
 mod publish;
 mod serve;
 mod subscribe;
+mod turn;
 
 use std::fs;
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Publish(wish) => client(publish::run(&wish)),
         Command::Subscribe(wish) => client(subscribe::run(wish)),
+        Command::Turn(settings) => turn::run(&settings),
         Command::Init(wish) => init::run(&wish),
         Command::Token(wish) => credentials::token(&wish),
         Command::Explain(wish) => credentials::explain(&wish),

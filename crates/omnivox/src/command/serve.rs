@@ -16,7 +16,7 @@ use crate::config::{Config, render};
 use crate::exit::{self, Code};
 use crate::logging::{self, LevelSwitch};
 
-use super::{judge, load};
+use super::{judge, load, turn};
 
 /// Starts the server of the settings.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -32,8 +32,13 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             "fewer open files than connections are allowed; raise `ulimit -n` or lower limits.connections_max"
         );
     }
+    let relay = if config.turn.listens() { Some(turn::start(&config.turn)?) } else { None };
     let mut current = config;
-    run_until_signalled(server, announce, async |_| {}, |hub| reload(settings, &mut current, &switch, hub))
+    run_until_signalled(server, announce, async |_| {}, |hub| reload(settings, &mut current, &switch, hub))?;
+    if let Some(relay) = relay {
+        relay.join();
+    }
+    Ok(())
 }
 
 fn announce(server: &Handle) {
@@ -123,20 +128,21 @@ fn start_error(error: StartError) -> anyhow::Error {
 }
 
 /// The signals that a server listens to.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
-enum Heard {
+pub(crate) enum Heard {
+    /// The settings shall be read again.
     Reload,
     /// The signal with that number asks for the end.
     End(i32),
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -144,7 +150,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         tokio::select! {
             _ = self.terminate.recv() => Heard::End(SignalKind::terminate().as_raw_value()),
             _ = self.interrupt.recv() => Heard::End(SignalKind::interrupt().as_raw_value()),

@@ -3,6 +3,7 @@
 //! - [`settings`]: the definition itself, and the structs made from it
 //! - [`layers`]: defaults < file < environment < flags
 //! - [`meaning`]: what a server is started with, and the rules between settings
+//! - [`relay`]: `[turn]` as the relay takes it
 //! - [`trust`]: whose credentials an app accepts
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
@@ -14,6 +15,7 @@ pub(crate) mod flags;
 pub(crate) mod layers;
 pub(crate) mod meaning;
 mod problem;
+pub(crate) mod relay;
 pub(crate) mod render;
 pub(crate) mod settings;
 mod suggest;

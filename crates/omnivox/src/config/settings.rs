@@ -16,7 +16,9 @@ use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::native::NativeSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_server::config::DrainPace;
+use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
+use super::relay::{PeerRange, Relay};
 use super::table::settings;
 use super::value::{Placeholder, Secret, choice};
 
@@ -157,6 +159,53 @@ settings! {
             cookie: Option<String> = None;
             /// Whether to be what the protocol's own test suites expect: their handlers, their short timers, an echo at `/engine.io/`.
             suites: bool = false;
+        }
+
+        /// STUN and TURN: a relay for WebRTC, in `serve` when it has a listener, alone with `omnivox turn`; see `docs/turn.md`.
+        turn: Turn, since "0.1" {
+            /// Addresses that listen for UDP, such as `0.0.0.0:3478`.
+            udp: Vec<SocketAddr> = Vec::new();
+            /// Addresses that listen for TCP; with certificates they take TLS too.
+            tcp: Vec<SocketAddr> = Vec::new();
+            /// Addresses that listen for TLS alone, such as `0.0.0.0:5349`.
+            tls: Vec<SocketAddr> = Vec::new();
+            /// The file with the certificate chain (PEM) for TLS.
+            certificate_file: Option<PathBuf> = None;
+            /// The file with its private key (PEM).
+            private_key_file: Option<PathBuf> = None;
+            /// Addresses that relays are opened on, each with the one that peers see where that is another: `10.0.0.4/203.0.113.4`.
+            /// Empty takes those of the listeners.
+            relays: Vec<Relay> = Vec::new();
+            /// The lowest port of relays.
+            port_min: u16 = 49_152;
+            /// The highest port of relays.
+            port_max: u16 = 65_535;
+            /// Threads; 0 means one per core.
+            workers: u8 = 0;
+            /// The realm of credentials.
+            realm: String = RelaySettings::default().realm;
+            /// Secrets of time-limited credentials; several, so that one can be replaced without a gap.
+            secrets: Vec<Secret> = Vec::new();
+            /// Users with passwords of their own, each `name:password`.
+            users: Vec<Secret> = Vec::new();
+            /// Peers that may be reached although their addresses are not public: `192.168.0.0/16`, `10.0.0.1`, `10.0.0.1-10.0.0.9`.
+            peers_allow: Vec<PeerRange> = Vec::new();
+            /// Public peers that may not be reached.
+            peers_deny: Vec<PeerRange> = Vec::new();
+            /// Allocations of the whole relay.
+            allocations_max: u32 = RelaySettings::default().quotas.total_max;
+            /// Allocations of one user.
+            allocations_per_user_max: u32 = RelaySettings::default().quotas.user_max;
+            /// Allocations from one address.
+            allocations_per_source_max: u32 = RelaySettings::default().quotas.source_max;
+            /// Bytes that one allocation may carry in a second, both directions; 0 does not limit it.
+            allocation_bytes_per_second: u64 = RelaySettings::default().bytes_per_second;
+            /// TCP and TLS clients of the whole relay.
+            connections_max: usize = StreamLimits::default().connections_max;
+            /// Whether relays to TCP peers are given (RFC 6062).
+            tcp_relay: bool = RelaySettings::default().tcp_relay;
+            /// Whether a client keeps its allocation when its address changes (RFC 8016).
+            mobility: bool = RelaySettings::default().mobility;
         }
 
         /// How clients are sent away when the server stops.

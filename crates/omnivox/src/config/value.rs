@@ -176,7 +176,7 @@ macro_rules! whole_numbers {
         }
     )*};
 }
-whole_numbers!(u16, u32, u64, usize);
+whole_numbers!(u8, u16, u32, u64, usize);
 
 impl Value for Duration {
     const KIND: Kind = Kind::Integer { min: 0, max: i64::MAX };

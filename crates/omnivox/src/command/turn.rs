@@ -1,0 +1,49 @@
+//! `omnivox turn`: the relay alone; and the relay beside a server.
+
+use std::fs;
+
+use omnivox_turn::{Handle, StartError, TurnServer};
+
+use crate::cli::Settings;
+use crate::config::relay::relay_config;
+use crate::config::settings::{Config, Turn};
+use crate::exit::{self, Code};
+use crate::logging;
+
+use super::load;
+use super::serve::{Heard, Signals};
+
+/// Runs the relay of `[turn]` until a signal ends it.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let config = load(settings, Config::default())?;
+    if !config.turn.listens() {
+        return Err(exit::error(Code::Usage, "[turn] has no listener: set `udp`, such as --turn-udp 0.0.0.0:3478"));
+    }
+    let _switch = logging::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let relay = start(&config.turn)?;
+        while let Heard::Reload = signals.next().await {
+            tracing::info!("the relay takes its settings at the start only");
+        }
+        relay.join();
+        Ok(())
+    })
+}
+
+/// Starts the relay and says where it listens.
+pub(crate) fn start(turn: &Turn) -> anyhow::Result<Handle> {
+    let config = relay_config(turn, |path| fs::read_to_string(path)).map_err(|problems| exit::error(Code::Usage, problems.to_string()))?;
+    let relay = TurnServer::start(config).map_err(|error| {
+        let code = match error {
+            StartError::Bind { .. } | StartError::Worker(_) | StartError::Random(_) => Code::Failure,
+            StartError::NoListener | StartError::NoCertificates(_) | StartError::NoPorts(..) | StartError::Discovery(..) => Code::Usage,
+        };
+        exit::error(code, format!("[turn]: {error}"))
+    })?;
+    for bound in relay.bound() {
+        tracing::info!("relay on {:?} {}", bound.transport, bound.address);
+    }
+    Ok(relay)
+}

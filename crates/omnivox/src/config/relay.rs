@@ -1,0 +1,164 @@
+//! `[turn]` as the relay takes it.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use omnivox_turn::credentials::{AnyOf, Authorize, RestSecrets, Secret as SharedSecret, StaticUsers};
+use omnivox_turn::{AddressRange, Config as RelayConfig, RelayAddress};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use toml::de::DeValue;
+
+use super::problem::{Place, Problem, Problems};
+use super::settings::Turn;
+use super::value::{Kind, Value, quoted};
+
+/// A text of the settings with what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meant<T> {
+    text: String,
+    meaning: T,
+}
+
+/// An address that relays are opened on.
+pub(crate) type Relay = Meant<RelayAddress>;
+/// A range of peers.
+pub(crate) type PeerRange = Meant<AddressRange>;
+
+/// What can be written as a text.
+pub(crate) trait Written: Sized {
+    /// Reads it.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl Written for AddressRange {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: omnivox_turn::proto::policy::InvalidRange| error.to_string())
+    }
+}
+
+impl Written for RelayAddress {
+    fn read(text: &str) -> Result<Self, String> {
+        let (bind, external) = text.split_once('/').unwrap_or((text, text));
+        let address = |part: &str| -> Result<IpAddr, String> {
+            part.parse().map_err(|_| {
+                format!("{part:?} is no IP address; write `10.0.0.4`, or `10.0.0.4/203.0.113.4` with the address that peers see")
+            })
+        };
+        Ok(Self::mapped(address(bind)?, address(external)?))
+    }
+}
+
+impl<T: Written> Value for Meant<T> {
+    const KIND: Kind = Kind::Text;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::from_text(value.as_str().ok_or_else(|| format!("expected text, found {}", value.type_str()))?)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self { text: text.to_owned(), meaning: T::read(text)? })
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(quoted(&self.text))
+    }
+}
+
+impl Turn {
+    /// Whether there is anything to listen on.
+    pub(crate) fn listens(&self) -> bool {
+        !(self.udp.is_empty() && self.tcp.is_empty() && self.tls.is_empty())
+    }
+}
+
+/// What the relay is started with. `read` reads a file: that of the certificates.
+pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<String>) -> Result<RelayConfig, Problems> {
+    let mut problems = Vec::new();
+    let mut problem = |key: &str, what: String| problems.push(Problem::new(Place::Section(format!("turn.{key}")), what));
+    let mut users = StaticUsers::new(turn.realm.clone());
+    for user in &turn.users {
+        match user.reveal().split_once(':') {
+            Some((name, password)) if !name.is_empty() && !password.is_empty() => users.add(name, password),
+            _ => problem("users", "a user is written `name:password`".to_owned()),
+        }
+    }
+    if turn.secrets.iter().any(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
+        problem("secrets", format!("a secret has fewer than {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` gives a strong one"));
+    }
+    let secrets = turn.secrets.iter().map(|secret| SharedSecret::new(secret.reveal())).collect();
+    let rest: Arc<dyn Authorize> = Arc::new(RestSecrets::new(secrets));
+    let mut config = RelayConfig::new(Arc::new(AnyOf::new(vec![Arc::new(users), rest])));
+    config.udp.clone_from(&turn.udp);
+    config.tcp.clone_from(&turn.tcp);
+    config.tls.clone_from(&turn.tls);
+    config.relays = turn.relays.iter().map(|relay| relay.meaning).collect();
+    config.ports = turn.port_min..=turn.port_max;
+    config.workers = turn.workers;
+    config.streams.connections_max = turn.connections_max;
+    let settings = &mut config.settings;
+    settings.realm.clone_from(&turn.realm);
+    settings.bytes_per_second = turn.allocation_bytes_per_second;
+    settings.quotas.total_max = turn.allocations_max;
+    settings.quotas.user_max = turn.allocations_per_user_max;
+    settings.quotas.source_max = turn.allocations_per_source_max;
+    settings.tcp_relay = turn.tcp_relay;
+    settings.mobility = turn.mobility;
+    turn.peers_allow.iter().for_each(|range| settings.peers.allow(range.meaning));
+    turn.peers_deny.iter().for_each(|range| settings.peers.deny(range.meaning));
+    match (&turn.certificate_file, &turn.private_key_file) {
+        (None, None) => {}
+        (Some(chain), Some(key)) => match certificates(chain, key, read) {
+            Ok(tls) => config.tls_config = Some(Arc::new(tls)),
+            Err(what) => problem("certificate_file", what),
+        },
+        _ => problem("certificate_file", "certificate and private key come together; set `private_key_file` too".to_owned()),
+    }
+    if problems.is_empty() { Ok(config) } else { Err(Problems::new(problems)) }
+}
+
+/// Time-limited credentials are as strong as the secret behind them.
+const SECRET_BYTES_MIN: usize = 16;
+
+fn certificates(chain: &Path, key: &Path, read: impl Fn(&Path) -> io::Result<String>) -> Result<ServerConfig, String> {
+    let text = |path: &Path| read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(chain)?.as_bytes()).collect();
+    let found = found.map_err(|error| format!("{}: {error}", chain.display()))?;
+    let secret = PrivateKeyDer::from_pem_slice(text(key)?.as_bytes()).map_err(|error| format!("{}: {error}", key.display()))?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions();
+    let config = builder.and_then(|builder| builder.with_no_client_auth().with_single_cert(found, secret));
+    config.map_err(|error| format!("{}: {error}", chain.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Layers};
+    use super::*;
+
+    #[test]
+    fn the_relay_gets_what_was_written_or_a_reason() {
+        let check = |turn: &str, expected: &str| {
+            let layers = Layers { file: Some(("omnivox.toml".into(), format!("[turn]\n{turn}"))), ..Layers::default() };
+            let unreadable = |path: &Path| Err(io::Error::other(format!("nobody may read {}", path.display())));
+            let outcome = match layers.over(Config::default()) {
+                Ok(config) => relay_config(&config.turn, unreadable).map(|_| ()),
+                Err(problems) => Err(problems),
+            };
+            match outcome {
+                Ok(()) => assert_eq!(expected, "", "{turn}"),
+                Err(problems) => assert!(!expected.is_empty() && problems.to_string().contains(expected), "{turn}: {problems}"),
+            }
+        };
+        check("udp = \"0.0.0.0:3478\"\nusers = [\"ana:pass\"]\npeers_allow = [\"10.0.0.0/8\"]\nrelays = [\"10.0.0.4/203.0.113.4\"]", "");
+        check("users = [\"ana\"]", "turn.users: a user is written `name:password`");
+        check("secrets = [\"short\"]", "turn.secrets: a secret has fewer than 16 bytes");
+        check("peers_deny = [\"10.0.0.0/40\"]", "omnivox.toml:2:14: `turn.peers_deny`");
+        check("relays = [\"here\"]", "\"here\" is no IP address");
+        check("certificate_file = \"a\"", "set `private_key_file` too");
+        check("certificate_file = \"a\"\nprivate_key_file = \"b\"", "nobody may read a");
+    }
+}
