@@ -61,6 +61,12 @@ impl ConnectError {
     pub(super) fn invalid_namespace() -> Self {
         Self { message: "Invalid namespace".to_owned(), data: None }
     }
+
+    /// There are too many on this connection.
+    pub(super) fn too_many_namespaces(most: usize) -> Self {
+        let message = format!("one connection has at most {most} namespaces (socketio.namespaces_max)");
+        Self { message, data: Some(ConnectErrorData { code: "limit_exceeded" }) }
+    }
 }
 
 impl From<&Denied> for ConnectError {

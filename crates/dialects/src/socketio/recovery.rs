@@ -35,7 +35,7 @@ pub(super) struct Room {
     /// Where the app stood at that moment.
     pub(super) joined: Cursor,
     /// What the socket says of itself to the other members, if it is one.
-    pub(super) presence: Option<Presence>,
+    pub(super) presence: Option<Box<Presence>>,
 }
 
 /// A socket's entry in a room's presence set.
@@ -61,6 +61,15 @@ impl Record {
         }
     }
 
+    /// Adds rooms. Most sockets are in one or two for good, so that no room is made for more.
+    pub(super) fn enter_rooms(&self, entered: impl ExactSizeIterator<Item = Room>) {
+        let mut rooms = self.rooms();
+        if rooms.len() < 4 {
+            rooms.reserve_exact(entered.len());
+        }
+        rooms.extend(entered);
+    }
+
     /// The rooms.
     pub(super) fn rooms(&self) -> MutexGuard<'_, Vec<Room>> {
         lock(&self.rooms)
@@ -76,9 +85,9 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct Records {
-    by_private_id: HashMap<Box<str>, Entry>,
+    by_private_id: HashMap<Arc<str>, Entry>,
     /// The order in which sockets were lost; an entry may have been taken since.
-    lost: VecDeque<(Instant, Box<str>)>,
+    lost: VecDeque<(Instant, Arc<str>)>,
     /// The latest time that anybody told.
     now: Option<Instant>,
 }
@@ -94,7 +103,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Kept {
     shelf: Arc<Shelf>,
-    private_id: Box<str>,
+    private_id: Arc<str>,
     record: Arc<Record>,
 }
 
@@ -116,7 +125,7 @@ impl Shelf {
     }
 
     /// Puts a record on the shelf under its private id.
-    pub(super) fn keep(self: &Arc<Self>, now: Instant, private_id: Box<str>, record: Arc<Record>) -> Kept {
+    pub(super) fn keep(self: &Arc<Self>, now: Instant, private_id: Arc<str>, record: Arc<Record>) -> Kept {
         let entry = Entry { record: record.clone(), lost: None };
         self.records(now).by_private_id.insert(private_id.clone(), entry);
         Kept { shelf: self.clone(), private_id, record }
@@ -173,7 +182,7 @@ impl Drop for Kept {
             return;
         };
         entry.lost = Some(now);
-        records.lost.push_back((now, std::mem::take(&mut self.private_id)));
+        records.lost.push_back((now, self.private_id.clone()));
     }
 }
 

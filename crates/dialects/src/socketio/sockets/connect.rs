@@ -138,9 +138,7 @@ impl Sockets {
             return self.connect_error(&namespace, &ConnectError::invalid_namespace(), line);
         }
         if self.sockets.len() + self.waiting.len() >= settings.namespaces_max {
-            let words = format!("one connection has at most {} namespaces", settings.namespaces_max);
-            let denied = Denied::Limit { setting: "namespaces_max", words: words.into() };
-            return self.connect_error(&namespace, &ConnectError::from(&denied), line);
+            return self.connect_error(&namespace, &ConnectError::too_many_namespaces(settings.namespaces_max), line);
         }
         self.waiting.push(Waiting { namespace, auth: auth.and_then(Auth::parse) });
         self.ask(line);
@@ -221,7 +219,7 @@ impl Sockets {
         // Clients of protocol 4 take their session id for the socket's; here it stays a secret between the two.
         let (id, private_id) = self.identities.next();
         let record = Arc::new(Record::new(id.into(), namespace.clone(), principal));
-        let kept = self.keep(private_id, &record, line);
+        let kept = self.keep(private_id.into(), &record, line);
         self.seat(record, kept, line);
         if self.is_suite() {
             let text = auth.map_or_else(|| "{}".into(), |auth| auth.text);
@@ -231,7 +229,7 @@ impl Sockets {
     }
 
     /// Remembers a socket, where that is wanted.
-    pub(super) fn keep(&self, private_id: Box<str>, record: &Arc<Record>, line: &Line<'_>) -> Option<Kept> {
+    pub(super) fn keep(&self, private_id: Arc<str>, record: &Arc<Record>, line: &Line<'_>) -> Option<Kept> {
         let shelf = self.shared.shelf.as_ref().filter(|_| self.recovers())?;
         Some(shelf.keep(line.now, private_id, record.clone()))
     }

@@ -141,7 +141,7 @@ impl Sockets {
             rooms.for_each(|room| self.part(&asker.record, Room { presence: None, ..room }, line));
             return;
         }
-        asker.record.rooms().extend(rooms);
+        asker.record.enter_rooms(rooms);
         let recovered: usize = subscribed.channels.iter().map(|channel| channel.recovered).sum();
         let names: Vec<String> = joining.channels.iter().map(shown).collect();
         let answer = Answer {
@@ -155,7 +155,7 @@ impl Sockets {
         if let Some(presence) = &joining.presence {
             for channel in &joining.channels {
                 let asker = Asker { record: asker.record.clone(), id: None, event: asker.event.clone() };
-                self.enter(asker, channel, presence.clone(), line);
+                self.enter(asker, channel, (**presence).clone(), line);
             }
         }
     }

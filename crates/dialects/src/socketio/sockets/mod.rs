@@ -41,13 +41,13 @@ pub(super) struct Sockets {
     revision: Revision,
     reader: Reader,
     identities: Identities,
-    /// How the client came; gone when nobody needs it any more.
-    arrival: Arrival,
+    /// How the client came.
+    arrival: Box<Arrival>,
     principal: Option<Arc<Principal>>,
     /// Namespaces whose connect packet waits for the hub.
     waiting: SmallVec<[Waiting; 1]>,
     sockets: SmallVec<[Socket; 1]>,
-    pending: Vec<(Ticket, Pending)>,
+    pending: SmallVec<[(Ticket, Pending); 1]>,
     tickets: u32,
     /// Until a namespace is connected.
     connect_by: Option<Instant>,
@@ -82,11 +82,11 @@ impl Sockets {
             revision,
             reader: Reader::default(),
             identities: Identities::new(entropy),
-            arrival: Arrival::default(),
+            arrival: Box::default(),
             principal: None,
             waiting: SmallVec::new(),
             sockets: SmallVec::new(),
-            pending: Vec::new(),
+            pending: SmallVec::new(),
             tickets: 0,
             connect_by,
         }
@@ -99,7 +99,7 @@ impl Sockets {
 
     /// Looks at the opening request. Clients of protocol 4 are in `/` without asking.
     pub(super) fn opened(&mut self, request: &Request<'_>, line: &mut Line<'_>) {
-        self.arrival = Arrival::of(request, self.revision);
+        self.arrival = Box::new(Arrival::of(request, self.revision));
         if self.revision == Revision::Three {
             self.connect("/".into(), None, line);
         }
@@ -132,6 +132,10 @@ impl Sockets {
         let Some(at) = self.pending.iter().position(|(known, _)| *known == ticket) else { return };
         // Answers come in order, so that this is nearly always the first.
         let (_, pending) = self.pending.remove(at);
+        if self.pending.is_empty() && self.pending.spilled() {
+            // An idle socket holds no buffer.
+            self.pending = SmallVec::new();
+        }
         match (pending, outcome) {
             (Pending::Connect, Ok(Reply::Connected(principal))) => self.let_in(principal, line),
             (Pending::Connect, Err(denied)) => self.turn_away(&denied, line),

@@ -20,7 +20,7 @@ pub(super) struct Joining {
     pub(super) channels: SmallVec<[ChannelName; 1]>,
     pub(super) since: Option<Mark>,
     /// The entry in the rooms' presence sets.
-    pub(super) presence: Option<Presence>,
+    pub(super) presence: Option<Box<Presence>>,
 }
 
 /// Rooms as clients name them.
@@ -95,8 +95,8 @@ pub(super) fn joining(namespace: &str, argument: Option<&str>) -> Result<Joining
     let since = since.transpose().map_err(|error| Denied::Invalid(error.to_string().into()))?;
     let presence = match object.presence.as_deref().map(RawValue::get) {
         None | Some("false") => None,
-        Some("true") => Some(Presence { data: None }),
-        Some(data) => Some(Presence { data: Some(Bytes::copy_from_slice(data.as_bytes())) }),
+        Some("true") => Some(Box::new(Presence { data: None })),
+        Some(data) => Some(Box::new(Presence { data: Some(Bytes::copy_from_slice(data.as_bytes())) })),
     };
     Ok(Joining { channels: object.room.channels(namespace)?, since, presence })
 }

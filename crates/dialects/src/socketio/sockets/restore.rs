@@ -135,7 +135,7 @@ impl Sockets {
         self.seat(record.clone(), restore.kept, line);
         for room in restore.rooms {
             if let Some(presence) = room.presence {
-                self.enter(Asker::nobody(&record), &room.channel, presence, line);
+                self.enter(Asker::nobody(&record), &room.channel, *presence, line);
             }
         }
     }

@@ -249,7 +249,7 @@ fn any_namespace_unless_they_are_listed() {
         > 40
         < 40…
         > 40/b
-        < 44/b,{"message":"one connection has at most 1 namespaces (limits.namespaces_max)","data":{"code":"limit_exceeded"}}
+        < 44/b,{"message":"one connection has at most 1 namespaces (socketio.namespaces_max)","data":{"code":"limit_exceeded"}}
         "#,
     );
 }
@@ -266,11 +266,11 @@ fn credentials_are_the_hubs_to_judge() {
         < 0…
         ! deny connect unauthorized the token is not signed
         > 40{"token":"bad"}
-        ? connect token bad
+        ? connect token bad…
         < 44{"message":"the token is not signed","data":{"code":"unauthorized"}}
         # The connection stays, and may be used to try again.
         > 40{"token":"good"}
-        ? connect token good
+        ? connect token good…
         < 40{"sid":"$id1"}
         # Further namespaces share the credential, said again or not.
         > 40/a,{"token":"good"}
