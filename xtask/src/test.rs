@@ -80,7 +80,8 @@ fn report(root: &Path, choices: &Choices, tallies: &[Tally]) -> Outcome<()> {
     }
     let (passed, failed) = sum(tallies);
     println!("\n{passed} passed, {failed} failed");
-    if failed == 0 && passed > 0 { Ok(()) } else { Err("the run has failed".to_owned()) }
+    // Nothing may stand below that line, so the error has no words of its own.
+    if failed == 0 && passed > 0 { Ok(()) } else { Err(String::new()) }
 }
 
 fn sum(tallies: &[Tally]) -> (u64, u64) {
