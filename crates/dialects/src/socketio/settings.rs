@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use omnivox_core::name::CHANNEL_NAME_BYTES_MAX;
+
 /// The settings of one mounted Socket.IO (or bare Engine.IO) endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SocketIoSettings {
@@ -66,9 +68,10 @@ pub enum NamespaceSettings {
 }
 
 impl NamespaceSettings {
+    /// Whether there is such a namespace. A channel could not have a longer name, and one without the slash would be taken for `/`.
     pub(super) fn allows(&self, namespace: &str) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any => namespace.starts_with('/') && namespace.len() <= CHANNEL_NAME_BYTES_MAX,
             Self::Listed(names) => names.iter().any(|name| name == namespace),
         }
     }

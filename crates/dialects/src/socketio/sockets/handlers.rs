@@ -112,6 +112,7 @@ impl Sockets {
         }
         let subscribe = Subscribe {
             channels: joining.channels.clone(),
+            patterns: SmallVec::new(),
             since: joining.since,
             delivery: self.delivery(&namespace),
             presence: joining.presence.is_some(),

@@ -85,6 +85,7 @@ impl Sockets {
     fn fetch(&mut self, restore: Restore, line: &mut Line<'_>) {
         let subscribe = Subscribe {
             channels: restore.rooms.iter().map(|room| room.channel.clone()).collect(),
+            patterns: smallvec::SmallVec::new(),
             since: Some(Mark::Cursor(restore.since)),
             delivery: self.delivery(&restore.namespace),
             // A subscribe has one wish for all its rooms; who had presence anywhere hears of it everywhere.

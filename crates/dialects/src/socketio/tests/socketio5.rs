@@ -234,6 +234,18 @@ fn any_namespace_unless_they_are_listed() {
         plain(),
         "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40/anything/at all\n< 40/anything/at all,{\"sid\":\"$id1\"}",
     );
+    let long = "x".repeat(255);
+    check(
+        plain(),
+        &format!(
+            "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40/{long},\n< 44/{long},{{\"message\":\"Invalid namespace\"}}"
+        ),
+    );
+    // {type:0,nsp:"a"}: only MessagePack can name a namespace without a slash.
+    check(
+        plain(),
+        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> [binary] 82a47479706500a36e7370a161\n< [binary] 83a47479706504a36e7370a161…",
+    );
     let listed = SocketIoSettings { namespaces: NamespaceSettings::Listed(vec!["/a".to_owned()]), ..plain() };
     check(
         listed,
