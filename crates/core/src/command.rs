@@ -12,6 +12,7 @@ use crate::frame::EncodingKey;
 use crate::grants::Principal;
 use crate::mark::{Cursor, Mark, Position};
 use crate::name::{ChannelName, SessionId, UserId};
+use crate::pattern::Pattern;
 use crate::publication::{Draft, Publication};
 
 /// The number under which a session asked; the reply comes back with it.
@@ -27,14 +28,22 @@ pub enum Command {
     Subscribe(Box<Subscribe>),
     /// Receive it no longer.
     Unsubscribe(ChannelName),
+    /// Receive no longer what a pattern brought.
+    UnsubscribePattern(Pattern),
     /// Publish one or several messages, each on its own.
     Publish(SmallVec<[Box<Draft>; 1]>),
     /// Appear in a channel's presence set, or change one's data there.
     Enter(Box<Enter>),
+    /// Appear in a channel's presence set because the protocol says so: nobody asked for it, so no grant is needed.
+    Appear(Box<Enter>),
     /// Leave the presence set; the key is that of the entry.
     Leave(ChannelName, Arc<str>),
     /// Who is in the channel.
     Members(ChannelName),
+    /// Who is in the channels that a pattern means, as far as the session may know.
+    Present(Pattern),
+    /// Where in the log the publication is that its publisher gave this name.
+    Locate(Arc<str>),
     /// What was published before.
     History(ChannelName, HistoryQuery),
     /// Which channels are in use whose names begin with the text.
@@ -90,6 +99,8 @@ impl fmt::Debug for Credential {
 pub struct Subscribe {
     /// The channels; all of them or none.
     pub channels: SmallVec<[ChannelName; 1]>,
+    /// Patterns: of the channels that they mean the session receives those that it may subscribe to, also when they come into being later.
+    pub patterns: SmallVec<[Pattern; 0]>,
     /// What was seen last: a position means one channel, a cursor all of them.
     pub since: Option<Mark>,
     /// How events reach the session.
@@ -163,6 +174,15 @@ pub enum Reply {
     Left,
     /// Who is there.
     Members(Vec<Member>),
+    /// Who is where, in order of the channels' names.
+    Present(Vec<(ChannelName, Vec<Member>)>),
+    /// Where the publication is, if it is still known, and where the app stands.
+    Located {
+        /// The place of the publication.
+        found: Option<Cursor>,
+        /// The place of the app's last one.
+        now: Cursor,
+    },
     /// What was published.
     History(HistoryPage),
     /// Which channels are in use.
@@ -178,6 +198,8 @@ pub enum Reply {
 pub struct Subscribed {
     /// One entry for each channel.
     pub channels: SmallVec<[SubscribedChannel; 1]>,
+    /// What became of the patterns, when there are any.
+    pub patterns: Option<SubscribedPatterns>,
     /// Where the app stands.
     pub cursor: Cursor,
     /// The missed publications in order of their stamps, when they were asked for in the reply; the index is that of the place.
@@ -189,8 +211,17 @@ pub struct Subscribed {
 impl Subscribed {
     /// Whether anything may be missing from what was replayed.
     pub fn gap(&self) -> bool {
-        self.channels.iter().any(|channel| channel.gap)
+        self.channels.iter().any(|channel| channel.gap) || self.patterns.is_some_and(|patterns| patterns.gap)
     }
+}
+
+/// The state of new subscriptions to patterns, all of them together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SubscribedPatterns {
+    /// Whether publications since the mark may be gone.
+    pub gap: bool,
+    /// How many were replayed.
+    pub recovered: usize,
 }
 
 /// The state of a new subscription to one channel.

@@ -14,6 +14,7 @@ use crate::app::Retention;
 use crate::event::{Member, PresenceEvent};
 use crate::mark::{Cursor, Mark, Position};
 use crate::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
+use crate::pattern::Pattern;
 use crate::publication::{Draft, Place, Publication};
 
 /// The answer of an engine, now or later.
@@ -118,11 +119,19 @@ pub trait Log: Send + Sync + 'static {
     /// Numbers a draft in all its channels, keeps it, and announces it, all at once for each channel; a repeated id is answered with the first place.
     fn publish(&self, app: &AppId, draft: Draft, retention: Retention) -> Task<Published>;
 
-    /// From now on announces the channels to the shard, and gives what was missed: atomic, so that nothing falls between the two.
-    fn subscribe(&self, app: &AppId, channels: &[ChannelName], shard: u16, since: Option<Mark>, most: usize) -> Task<Joined>;
+    /// From now on announces the channels to the shard, and gives what was missed: atomic, so that nothing falls between the two. With a
+    /// [`Watch`] everything in the app is announced to the shard, which picks out what its patterns mean.
+    fn subscribe(&self, app: &AppId, joining: Joining<'_>) -> Task<Joined>;
 
     /// The shard has no more subscribers of the channel.
     fn unsubscribe(&self, key: &ChannelKey, shard: u16);
+
+    /// The shard has no more patterns of the app.
+    fn unwatch(&self, app: &AppId, shard: u16);
+
+    /// Where the earliest publication is that its publisher gave the name ([`NAME_TAG`](crate::publication::NAME_TAG)), if that is still
+    /// known, and where the app stands.
+    fn locate(&self, app: &AppId, name: &str) -> Task<(Option<Cursor>, Cursor)>;
 
     /// Reads what was published.
     fn history(&self, key: &ChannelKey, query: HistoryQuery) -> Task<HistoryPage>;
@@ -150,6 +159,46 @@ pub trait Presence: Send + Sync + 'static {
 
     /// All entries.
     fn members(&self, key: &ChannelKey) -> Task<Vec<Member>>;
+
+    /// All entries of the channels that a watch means, in order of their names, of at most so many channels.
+    fn present(&self, app: &AppId, watch: &Watch, most: usize) -> Task<Vec<(ChannelName, Vec<Member>)>>;
+}
+
+/// What a shard wants to be told of.
+#[derive(Clone, Debug)]
+pub struct Joining<'a> {
+    /// The channels.
+    pub channels: &'a [ChannelName],
+    /// The patterns, if any.
+    pub watch: Option<&'a Watch>,
+    /// The shard.
+    pub shard: u16,
+    /// What was seen last: a position means one channel, a cursor all of them.
+    pub since: Option<Mark>,
+    /// At most so many missed publications.
+    pub most: usize,
+}
+
+/// Patterns, and which of the channels that they mean may be read.
+#[derive(Clone)]
+pub struct Watch {
+    /// The patterns.
+    pub patterns: SmallVec<[Pattern; 0]>,
+    /// Whether a channel may be read by whoever asks.
+    pub readable: Arc<dyn Fn(&ChannelName) -> bool + Send + Sync>,
+}
+
+impl Watch {
+    /// Whether the channel is meant and may be read.
+    pub fn admits(&self, channel: &ChannelName) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(channel.as_str())) && (self.readable)(channel)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.patterns).finish()
+    }
 }
 
 /// What became of a publication.
@@ -170,6 +219,8 @@ pub struct Joined {
     pub cursor: Cursor,
     /// The channels, in the order in which they were asked for.
     pub channels: SmallVec<[JoinedChannel; 1]>,
+    /// Whether publications in channels that the patterns mean may be gone since the mark.
+    pub watch_gap: bool,
     /// What was published since the mark, in order of stamps; the index is that of the place.
     pub missed: Vec<(Arc<Publication>, usize)>,
     /// Whether more was missed than asked for: the rest follows behind the last one.

@@ -203,6 +203,16 @@ pub fn decide(app: &App, principal: &Principal, channel: &ChannelName, wanted: P
     Decision { allowed: false, rule }
 }
 
+/// Whether the credential itself, and not only a namespace's default, gives `wanted` for one of the channels.
+pub fn granted<'c>(app: &App, principal: &Principal, channels: impl IntoIterator<Item = &'c ChannelName>, wanted: Permissions) -> bool {
+    channels.into_iter().any(|channel| {
+        let namespace = app.namespaces.of(channel);
+        let mut fitting =
+            principal.grants.iter().filter(|grant| grant.permissions.contains(wanted) && grant.pattern.matches(channel.as_str()));
+        fitting.any(|grant| !namespace.protected || grant.pattern.literal_prefix().starts_with(namespace.pattern.literal_prefix()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

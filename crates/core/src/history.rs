@@ -54,6 +54,11 @@ impl History {
         self.entries.is_empty()
     }
 
+    /// Whether nothing was ever published in this life of the log, so that nothing can be missing of it.
+    pub fn never_held(&self) -> bool {
+        self.top.offset == 0
+    }
+
     /// The stamp of the last publication, kept or gone.
     pub fn last_stamp(&self) -> u64 {
         self.entries.back().map_or(self.gone_stamp, |(publication, _)| publication.cursor.stamp)

@@ -21,6 +21,7 @@ pub mod mark;
 pub mod name;
 pub mod outbox;
 pub mod pattern;
+pub mod pattern_table;
 pub mod payload;
 pub mod presence;
 pub mod publication;

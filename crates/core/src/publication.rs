@@ -69,7 +69,11 @@ pub enum Form {
     Flat,
 }
 
-/// Facts of one dialect about a publication, such as Mercure's `private`.
+/// The tag under which stands what the publisher calls its publication. Unlike an id it need not be unique; an engine finds the earliest
+/// publication of that name, so that a client can resume from it.
+pub const NAME_TAG: &str = "name";
+
+/// Facts of one dialect about a publication, such as Mercure's `retry`.
 pub type Tags = Option<Arc<[(&'static str, Arc<str>)]>>;
 
 /// Who receives a publication: everyone in its channels, narrowed or cut.
@@ -87,6 +91,8 @@ pub struct Audience {
     pub except_channels: SmallVec<[ChannelName; 0]>,
     /// Not these users.
     pub except_users: SmallVec<[UserId; 0]>,
+    /// Only sessions whose credential grants one of the channels by name or pattern; what a namespace gives to everyone does not count.
+    pub granted_only: bool,
     /// Not the session that publishes; [`Draft::published_by`] makes it one of `except_sessions`, since sessions do not know their own id.
     pub except_publisher: bool,
 }
@@ -99,10 +105,12 @@ impl Audience {
             && self.except_sessions.is_empty()
             && self.except_channels.is_empty()
             && self.except_users.is_empty()
+            && !self.granted_only
             && !self.except_publisher
     }
 
-    /// Whether a session of `user` belongs to it; the channels of `except_channels` are the caller's to look up.
+    /// Whether a session of `user` belongs to it; the channels of `except_channels` and the grants of `granted_only` are the caller's to look
+    /// up.
     pub fn admits(&self, session: SessionId, user: Option<&UserId>) -> bool {
         let named = self.users.is_empty() && self.sessions.is_empty();
         (named || self.sessions.contains(&session) || user.is_some_and(|user| self.users.contains(user)))

@@ -10,10 +10,10 @@ use omnivox_auth::revocation::Revoked;
 use omnivox_auth::{Authenticator, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
-use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Replay, Reply, Subscribe};
+use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Reply};
 use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
-use omnivox_core::grants::{Permissions, Principal, decide};
+use omnivox_core::grants::{Permissions, Principal, decide, granted};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::publication::Draft;
 use smallvec::SmallVec;
@@ -132,11 +132,14 @@ impl Hub {
         match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
             Command::Subscribe(subscribe) => door.subscribe(&subscribe, shard),
-            Command::Unsubscribe(_) => Ok(answer(Reply::Unsubscribed)),
+            Command::Unsubscribe(_) | Command::UnsubscribePattern(_) => Ok(answer(Reply::Unsubscribed)),
             Command::Publish(drafts) => door.publish(drafts),
             Command::Enter(enter) => door.enter(*enter),
+            Command::Appear(enter) => door.appear(*enter),
             Command::Leave(channel, key) => door.leave(&channel, &key),
             Command::Members(channel) => door.members(&channel),
+            Command::Present(pattern) => door.present(pattern),
+            Command::Locate(name) => door.locate(&name),
             Command::History(channel, query) => door.history(&channel, query),
             Command::Channels(prefix) => door.channels(&prefix),
             Command::Manage(manage) => door.manage(*manage),
@@ -194,15 +197,15 @@ impl Hub {
 }
 
 /// A command's way through the checks.
-struct Door<'a> {
-    hub: &'a Hub,
-    app: &'a App,
-    principal: &'a Principal,
-    caller: &'a Caller,
+pub(crate) struct Door<'a> {
+    pub(crate) hub: &'a Hub,
+    pub(crate) app: &'a App,
+    pub(crate) principal: &'a Principal,
+    pub(crate) caller: &'a Caller,
 }
 
 impl Door<'_> {
-    fn check(&self, channel: &ChannelName, wanted: Permissions) -> Result<(), Denied> {
+    pub(crate) fn check(&self, channel: &ChannelName, wanted: Permissions) -> Result<(), Denied> {
         let decision = decide(self.app, self.principal, channel, wanted);
         if decision.allowed {
             return Ok(());
@@ -210,32 +213,8 @@ impl Door<'_> {
         Err(Denied::Forbidden(format!("{wanted} is not allowed for channel `{channel}`: {}", decision.rule).into()))
     }
 
-    fn key(&self, channel: &ChannelName) -> ChannelKey {
+    pub(crate) fn key(&self, channel: &ChannelName) -> ChannelKey {
         ChannelKey::new(&self.app.id, channel)
-    }
-
-    fn subscribe(&self, subscribe: &Subscribe, shard: u16) -> Result<Running, Denied> {
-        let limits = &self.hub.limits;
-        if subscribe.channels.is_empty() {
-            return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
-        }
-        if self.caller.subscriptions + subscribe.channels.len() > limits.channels_per_connection_max {
-            let words = format!("one connection subscribes to at most {} channels", limits.channels_per_connection_max);
-            return Err(Denied::Limit { setting: "channels_per_connection_max", words: words.into() });
-        }
-        for channel in &subscribe.channels {
-            self.check(channel, Permissions::SUBSCRIBE)?;
-            if subscribe.since.is_some() {
-                self.check(channel, Permissions::HISTORY)?;
-            }
-            if subscribe.presence {
-                self.check(channel, Permissions::PRESENCE)?;
-            }
-        }
-        // A replay goes on until it is complete, an answer holds a page.
-        let most = if subscribe.replay == Replay::InReply { limits.history_page_max } else { usize::MAX };
-        let joining = self.hub.log.subscribe(&self.app.id, &subscribe.channels, shard, subscribe.since, most);
-        Ok(Box::pin(async move { joining.await.map(Outcome::Joined).map_err(denied) }))
     }
 
     fn publish(&self, drafts: SmallVec<[Box<Draft>; 1]>) -> Result<Running, Denied> {
@@ -325,7 +304,18 @@ impl Door<'_> {
     fn history(&self, channel: &ChannelName, query: HistoryQuery) -> Result<Running, Denied> {
         self.check(channel, Permissions::HISTORY)?;
         let query = HistoryQuery { most: query.most.min(self.hub.limits.history_page_max), ..query };
-        Ok(reply(self.hub.log.history(&self.key(channel), query), Reply::History))
+        let (entry, principal, session) = (self.hub.app(&self.app.id), self.principal.clone(), self.caller.session);
+        Ok(reply(self.hub.log.history(&self.key(channel), query), move |mut page| {
+            // What was meant for some is not shown to all who may read the channel.
+            page.publications.retain(|(publication, _)| {
+                let draft = &publication.draft;
+                let granted =
+                    || entry.as_ref().is_some_and(|entry| granted(&entry.app, &principal, &draft.channels, Permissions::SUBSCRIBE));
+                draft.audience.is_everyone()
+                    || (draft.audience.admits(session, principal.user.as_ref()) && (!draft.audience.granted_only || granted()))
+            });
+            Reply::History(page)
+        }))
     }
 
     fn channels(&self, prefix: &str) -> Result<Running, Denied> {
@@ -379,7 +369,7 @@ fn answer(reply: Reply) -> Running {
     Box::pin(std::future::ready(Ok(Outcome::Reply(reply))))
 }
 
-fn reply<T: Send + 'static>(task: Task<T>, then: impl FnOnce(T) -> Reply + Send + 'static) -> Running {
+pub(crate) fn reply<T: Send + 'static>(task: Task<T>, then: impl FnOnce(T) -> Reply + Send + 'static) -> Running {
     Box::pin(async move { task.await.map(|value| Outcome::Reply(then(value))).map_err(denied) })
 }
 

@@ -6,12 +6,12 @@
 //! Invariant: once a queue was full, nothing more goes into it until the shard has emptied it and taken the list of channels to read again.
 //! So the shard sees everything in order of stamps, and a client's cursor never passes something that is still to come.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use omnivox_core::engine::{Announcement, Announcer, ShardSet};
-use omnivox_core::name::ChannelKey;
+use omnivox_core::name::{AppId, ChannelKey};
 use tokio::sync::mpsc;
 
 /// One shard's end of the queue that publishers fill.
@@ -24,7 +24,33 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Overflow {
     any: AtomicBool,
-    channels: Mutex<HashSet<ChannelKey>>,
+    list: Mutex<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    channels: HashSet<ChannelKey>,
+    up_to: BTreeMap<AppId, u64>,
+}
+
+/// What could not be queued.
+#[derive(Clone, Debug, Default)]
+pub struct Dropped {
+    /// The channels to read again.
+    pub channels: Vec<ChannelKey>,
+    up_to: BTreeMap<AppId, u64>,
+}
+
+impl Dropped {
+    /// One channel of which something is missing.
+    pub fn of(channel: ChannelKey) -> Self {
+        Self { channels: vec![channel], up_to: BTreeMap::new() }
+    }
+
+    /// The last stamp of the app that was dropped, when that is known: whatever has a later one is queued.
+    pub fn up_to(&self, app: &AppId) -> Option<u64> {
+        self.up_to.get(app).copied()
+    }
 }
 
 /// The publishers' end of all queues.
@@ -78,16 +104,18 @@ impl Announcer for Inboxes {
 impl Overflow {
     /// Puts the announcement's channels on the list. Unless it `begins` the list that must be under way still: false when it is not.
     fn remember(&self, announcement: &Announcement, begins: bool) -> bool {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if !begins && !self.any.load(Ordering::Acquire) {
             return false;
         }
         match announcement {
             Announcement::Publication(publication) => {
-                channels.extend(publication.places.iter().map(|place| ChannelKey::new(&publication.app, &place.channel)));
+                list.channels.extend(publication.places.iter().map(|place| ChannelKey::new(&publication.app, &place.channel)));
+                let last = list.up_to.entry(publication.app.clone()).or_default();
+                *last = publication.cursor.stamp.max(*last);
             }
             Announcement::Presence(app, event) => {
-                channels.insert(ChannelKey::new(app, &event.channel));
+                list.channels.insert(ChannelKey::new(app, &event.channel));
             }
             // A message to one session has no log to read it from; it is live only, and its sender was promised no more.
             Announcement::Direct(_) | Announcement::Disconnect(..) => {}
@@ -104,18 +132,19 @@ impl Inbox {
     }
 
     /// The channels whose news were dropped, once everything that was queued before is in `into`. To be called when that has been dealt with.
-    pub fn take_overflowed(&mut self, into: &mut Vec<Announcement>) -> Vec<ChannelKey> {
+    pub fn take_overflowed(&mut self, into: &mut Vec<Announcement>) -> Dropped {
         if !self.overflow.any.load(Ordering::Acquire) {
-            return Vec::new();
+            return Dropped::default();
         }
         while let Ok(announcement) = self.news.try_recv() {
             into.push(announcement);
         }
         if !into.is_empty() {
-            return Vec::new();
+            return Dropped::default();
         }
-        let mut channels = self.overflow.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.overflow.list.lock().unwrap_or_else(PoisonError::into_inner);
         self.overflow.any.store(false, Ordering::Release);
-        channels.drain().collect()
+        let List { channels, up_to } = std::mem::take(&mut *list);
+        Dropped { channels: channels.into_iter().collect(), up_to }
     }
 }

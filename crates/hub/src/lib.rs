@@ -11,6 +11,7 @@
 pub mod hub;
 pub mod inbox;
 pub mod memory;
+mod patterns;
 
 pub use hub::{AppEntry, Hub, Outcome};
 pub use inbox::{Inbox, Inboxes};

@@ -16,15 +16,15 @@ use hashbrown::HashMap;
 use omnivox_core::Limits;
 use omnivox_core::app::Retention;
 use omnivox_core::engine::{
-    Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Log, Presence, Published,
-    ShardSet, Task, Whom, ready,
+    Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Joining, Log, Presence,
+    Published, ShardSet, Task, Watch, Whom, ready,
 };
 use omnivox_core::event::Member;
 use omnivox_core::history::History;
 use omnivox_core::mark::{Cursor, Epoch, Mark, Position};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::presence::PresenceSet;
-use omnivox_core::publication::{Draft, Place, Publication};
+use omnivox_core::publication::{Draft, NAME_TAG, Place, Publication};
 use smallvec::SmallVec;
 
 const STRIPES: usize = 256;
@@ -66,6 +66,41 @@ struct AppLog {
     sequencer: Mutex<u64>,
     /// The largest stamp that a forgotten channel held.
     forgotten_stamp: AtomicU64,
+    /// The shards that have patterns.
+    watchers: AtomicU64,
+    /// Where publications are that their publishers named.
+    names: Mutex<Names>,
+}
+
+/// What publishers called their latest publications: the earliest stamp of each name.
+#[derive(Default)]
+struct Names {
+    order: VecDeque<Arc<str>>,
+    stamps: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
+}
+
+/// Names remembered for one app.
+const NAMES_MAX: usize = 65_536;
+
+impl Names {
+    fn remember(&mut self, name: &Arc<str>, stamp: u64) {
+        if self.stamps.contains_key(name) {
+            return;
+        }
+        if self.order.len() >= NAMES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.stamps.remove(&oldest);
+        }
+        self.order.push_back(name.clone());
+        self.stamps.insert(name.clone(), stamp);
+    }
+}
+
+impl AppLog {
+    fn watchers(&self) -> ShardSet {
+        ShardSet(self.watchers.load(Ordering::SeqCst))
+    }
 }
 
 /// The ids that publishers chose lately, and what became of them.
@@ -136,7 +171,15 @@ impl MemoryEngine {
             return log.clone();
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Arc::new(AppLog { epoch: self.epochs.next(), sequencer: Mutex::new(0), forgotten_stamp: AtomicU64::new(0) });
+        let fresh = || {
+            Arc::new(AppLog {
+                epoch: self.epochs.next(),
+                sequencer: Mutex::new(0),
+                forgotten_stamp: AtomicU64::new(0),
+                watchers: AtomicU64::new(0),
+                names: Mutex::default(),
+            })
+        };
         apps.entry(app.clone()).or_insert_with(fresh).clone()
     }
 
@@ -212,6 +255,11 @@ impl MemoryEngine {
             let channel = self.channel(guards.of(self.stripe_index(&keys[0])), &keys[0], &app)?;
             channel.recent_ids.get_or_insert_default().remember(id.clone(), now_ms, published.clone(), &self.limits);
         }
+        if let Some((_, name)) = publication.draft.tags.as_deref().and_then(|tags| tags.iter().find(|(key, _)| *key == NAME_TAG)) {
+            lock(&app.names).remember(name, cursor.stamp);
+        }
+        // Read while the stamp is held: whoever begins to watch later begins behind this stamp.
+        let shards = shards.union(app.watchers());
         if !shards.is_empty() {
             self.announcer.announce(shards, Announcement::Publication(publication));
         }
@@ -227,14 +275,8 @@ impl MemoryEngine {
         Guards(indices.into_iter().map(|index| (index, lock(&self.stripes[index]))).collect())
     }
 
-    fn subscribe_now(
-        &self,
-        app_id: &AppId,
-        channels: &[ChannelName],
-        shard: u16,
-        since: Option<Mark>,
-        most: usize,
-    ) -> Result<Joined, EngineError> {
+    fn subscribe_now(&self, app_id: &AppId, joining: &Joining<'_>) -> Result<Joined, EngineError> {
+        let Joining { channels, watch, shard, since, most } = *joining;
         let app = self.app(app_id);
         let keys: SmallVec<[ChannelKey; 1]> = channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
         let mut floors: SmallVec<[Position; 1]> = SmallVec::with_capacity(keys.len());
@@ -252,10 +294,13 @@ impl MemoryEngine {
                 }
             }
         }
+        if watch.is_some() {
+            app.watchers.fetch_or(1 << shard, Ordering::SeqCst);
+        }
         // Everything that gets a later stamp will be announced to the shard, because its interest is known by now.
         let cursor = Cursor { epoch: app.epoch, stamp: *lock(&app.sequencer) };
         let now_ms = (self.clock)();
-        let mut joined = Joined { cursor, channels: SmallVec::new(), missed: Vec::new(), more: false };
+        let mut joined = Joined { cursor, channels: SmallVec::new(), watch_gap: false, missed: Vec::new(), more: false };
         for (key, floor) in keys.iter().zip(floors) {
             let mut stripe = self.stripe(key);
             let channel = self.channel(&mut stripe, key, &app)?;
@@ -270,7 +315,10 @@ impl MemoryEngine {
             }
             joined.channels.push(JoinedChannel { position: channel.history.top_at(cursor.stamp, floor), gap });
         }
-        if keys.len() > 1 {
+        if let Some(watch) = watch {
+            self.catch_up(app_id, &app, joining, watch, &mut joined);
+        }
+        if keys.len() > 1 || watch.is_some() {
             joined.missed.sort_by_key(|(publication, _)| publication.cursor.stamp);
             joined.missed.dedup_by_key(|(publication, _)| publication.cursor.stamp);
         }
@@ -279,6 +327,48 @@ impl MemoryEngine {
             joined.more = true;
         }
         Ok(joined)
+    }
+
+    /// Adds what was missed in the channels that a watch means. It looks at every channel there is, a stripe at a time.
+    fn catch_up(&self, app_id: &AppId, app: &AppLog, joining: &Joining<'_>, watch: &Watch, joined: &mut Joined) {
+        let Some(mark) = joining.since else { return };
+        let (cursor, now_ms) = (joined.cursor, (self.clock)());
+        for stripe in &self.stripes {
+            let mut stripe = lock(stripe);
+            let meant = stripe.channels.iter_mut().filter(|(key, _)| key.app == *app_id && watch.admits(&key.channel));
+            for (_, channel) in meant {
+                let retention = channel.retention;
+                channel.history.evict(now_ms, &retention);
+                let behind = channel.history.since(mark, cursor, joining.most);
+                joined.watch_gap |= behind.gap && !channel.history.never_held();
+                joined.more |= behind.more;
+                joined.missed.extend(behind.publications.into_iter().filter(|(publication, _)| publication.cursor.stamp <= cursor.stamp));
+            }
+        }
+        // Which channels were forgotten is not known any more, so any of them may have been meant. Read behind the channels themselves.
+        joined.watch_gap |= match mark {
+            Mark::Cursor(mark) => {
+                mark.epoch != cursor.epoch || mark.stamp > cursor.stamp || mark.stamp < app.forgotten_stamp.load(Ordering::SeqCst)
+            }
+            Mark::Position(_) | Mark::Offset(_) => true,
+            Mark::Earliest => false,
+        };
+    }
+
+    /// The entries of channels that a watch means.
+    fn present_now(&self, app: &AppId, watch: &Watch, most: usize) -> Vec<(ChannelName, Vec<Member>)> {
+        let mut found = Vec::new();
+        for stripe in &self.stripes {
+            let stripe = lock(stripe);
+            let meant = stripe
+                .channels
+                .iter()
+                .filter(|(key, channel)| key.app == *app && !channel.presence.is_empty() && watch.admits(&key.channel));
+            found.extend(meant.map(|(key, channel)| (key.channel.clone(), channel.presence.members())));
+        }
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.truncate(most);
+        found
     }
 
     fn history_now(&self, key: &ChannelKey, query: HistoryQuery) -> HistoryPage {
@@ -349,8 +439,18 @@ impl Log for MemoryEngine {
         ready(self.publish_now(app, draft, retention))
     }
 
-    fn subscribe(&self, app: &AppId, channels: &[ChannelName], shard: u16, since: Option<Mark>, most: usize) -> Task<Joined> {
-        ready(self.subscribe_now(app, channels, shard, since, most))
+    fn subscribe(&self, app: &AppId, joining: Joining<'_>) -> Task<Joined> {
+        ready(self.subscribe_now(app, &joining))
+    }
+
+    fn unwatch(&self, app: &AppId, shard: u16) {
+        self.app(app).watchers.fetch_and(!(1 << shard), Ordering::SeqCst);
+    }
+
+    fn locate(&self, app: &AppId, name: &str) -> Task<(Option<Cursor>, Cursor)> {
+        let log = self.app(app);
+        let found = lock(&log.names).stamps.get(name).map(|stamp| Cursor { epoch: log.epoch, stamp: *stamp });
+        ready(Ok((found, Cursor { epoch: log.epoch, stamp: *lock(&log.sequencer) })))
     }
 
     fn unsubscribe(&self, key: &ChannelKey, shard: u16) {
@@ -419,7 +519,7 @@ impl Presence for MemoryEngine {
             let words = format!("the channel has {most} members already");
             return ready(Err(EngineError::Limit { setting: "members_per_channel_max", words: words.into() }));
         }
-        let shards = channel.shards;
+        let shards = channel.shards.union(app.watchers());
         if let Some(event) = channel.presence.enter(&key.channel, member) {
             self.announce_presence(&key.app, shards, event);
         }
@@ -430,7 +530,7 @@ impl Presence for MemoryEngine {
         let mut stripe = self.stripe(key);
         if let Some(channel) = stripe.channels.get_mut(key) {
             channel.touched_ms = (self.clock)();
-            let shards = channel.shards;
+            let shards = channel.shards.union(self.app(&key.app).watchers());
             if let Some(event) = channel.presence.leave(&key.channel, session, member) {
                 self.announce_presence(&key.app, shards, event);
             }
@@ -441,6 +541,10 @@ impl Presence for MemoryEngine {
     fn members(&self, key: &ChannelKey) -> Task<Vec<Member>> {
         let members = self.stripe(key).channels.get(key).map_or_else(Vec::new, |channel| channel.presence.members());
         ready(Ok(members))
+    }
+
+    fn present(&self, app: &AppId, watch: &Watch, most: usize) -> Task<Vec<(ChannelName, Vec<Member>)>> {
+        ready(Ok(self.present_now(app, watch, most)))
     }
 }
 

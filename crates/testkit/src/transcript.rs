@@ -29,8 +29,9 @@
 //! | words | meaning |
 //! |---|---|
 //! | `! user alice` | whoever connects with a credential from now on is this user |
+//! | `! grant PERMISSION PATTERN` | … and its credential grants this too; a pattern with `{` is a URI template |
 //! | `! deny KIND CODE words` | the next command of the kind (`connect`, `subscribe`, `publish`, … or `item`, one publication of a batch) is refused with the code of a [`Denied`](omnivox_core::Denied) |
-//! | `! publish CHANNELS [event=E] [id=I] [user=U] [flat] [text\|binary] BODY` | somebody else publishes; channels joined by `+` |
+//! | `! publish CHANNELS [event=E] [id=I] [user=U] [name=N] [granted] [flat] [text\|binary] BODY` | somebody else publishes; channels joined by `+` |
 //! | `! enter CHANNEL USER [DATA]`, `! leave CHANNEL USER` | somebody else's presence |
 //! | `! keep N` | history keeps N publications per channel from now on |
 //! | `! gap CHANNEL` | subscribers are told of a loss |
@@ -230,6 +231,7 @@ mod conversation {
                     let key = EncodingKey { dialect: 0, format: 0, framing: Framing::WebSocket, qualifier: None };
                     let subscribe = Subscribe {
                         channels: [ChannelName::parse("a").unwrap()].into_iter().collect(),
+                        patterns: Default::default(),
                         since: None,
                         delivery: Delivery::Shared(key),
                         presence: false,

@@ -61,6 +61,7 @@ impl PollSession {
         let key = EncodingKey { dialect: self.dialect, format, framing: Framing::Answer, qualifier };
         Command::Subscribe(Box::new(Subscribe {
             channels: wanted.channels.clone(),
+            patterns: smallvec::SmallVec::new(),
             since: wanted.last,
             delivery: Delivery::Once(key),
             presence: false,

@@ -113,6 +113,7 @@ impl StreamSession {
         };
         Command::Subscribe(Box::new(Subscribe {
             channels: wanted.channels.clone(),
+            patterns: smallvec::SmallVec::new(),
             since,
             delivery: Delivery::Shared(key),
             presence: wanted.presence,

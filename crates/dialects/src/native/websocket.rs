@@ -335,7 +335,7 @@ impl WebSocketSession {
     fn subscribe_command(&self, channels: Channels, since: Option<Mark>, presence: bool) -> Command {
         let key = EncodingKey { dialect: self.dialect, format: formats::MESSAGES, framing: Framing::WebSocket, qualifier: None };
         let delivery = Delivery::Shared(key);
-        Command::Subscribe(Box::new(Subscribe { channels, since, delivery, presence, replay: Replay::Deliver }))
+        Command::Subscribe(Box::new(Subscribe { channels, patterns: SmallVec::new(), since, delivery, presence, replay: Replay::Deliver }))
     }
 
     fn run(&mut self, origin: Origin, asked: Asked, command: Command, actions: &mut Actions) {

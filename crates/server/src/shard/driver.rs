@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use omnivox_core::channel::{Seating, Waited};
+use omnivox_core::channel::Seating;
 use omnivox_core::command::{
-    CloseReason, Command, Control, Denied, Enter, Replay, Reply, Subscribe, Subscribed, SubscribedChannel, Ticket,
+    CloseReason, Command, Control, Denied, Enter, Replay, Reply, Subscribe, Subscribed, SubscribedChannel, SubscribedPatterns, Ticket,
 };
 use omnivox_core::engine::Joined;
 use omnivox_core::event::Event;
 use omnivox_core::grants::Principal;
 use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
+use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::{Action, Actions, CarrierId, Drain, ExchangeId, Heartbeat, Input, NewSession, Session};
-use omnivox_core::{Frame, Outbox};
+use omnivox_core::{Frame, Outbox, Pattern, Publication};
 use omnivox_hub::hub::{Caller, Outcome};
 use smallvec::SmallVec;
 
@@ -43,6 +44,9 @@ pub(super) struct Slot {
     pub hold: Option<Box<(u32, Drain)>>,
     pub outbox: Outbox,
     pub seats: Vec<Seating>,
+    /// Its seats at patterns.
+    #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
+    pattern_seats: Option<Box<Vec<Seating>>>,
     /// Its entries in presence sets.
     entries: Option<Box<Vec<(ChannelName, Arc<str>)>>>,
     commands: Option<Box<Commands>>,
@@ -71,9 +75,16 @@ struct Commands {
 pub(super) enum After {
     Nothing,
     Connect,
-    Subscribe { subscribe: Box<Subscribe>, gates: SmallVec<[u32; 1]> },
+    Subscribe { subscribe: Box<Subscribe>, gates: Gates },
     Entered(ChannelName, Arc<str>),
     Left(ChannelName, Arc<str>),
+}
+
+/// Where a session waits until its subscribe is answered.
+#[derive(Default)]
+pub(super) struct Gates {
+    channels: SmallVec<[u32; 1]>,
+    patterns: SmallVec<[u32; 0]>,
 }
 
 /// Something that is still to be done in this turn.
@@ -105,6 +116,7 @@ impl Slot {
             hold: None,
             outbox: Outbox::default(),
             seats: Vec::new(),
+            pattern_seats: None,
             entries: None,
             commands: None,
             timer_ms: 0,
@@ -133,6 +145,11 @@ impl Slot {
             session.handle(super::now(), input, &mut actions);
         }
         actions
+    }
+
+    /// How many channels and patterns it is subscribed to.
+    fn subscriptions(&self) -> usize {
+        self.seats.len() + self.pattern_seats.as_ref().map_or(0, |seats| seats.len())
     }
 
     /// When the session wants to be woken.
@@ -350,6 +367,9 @@ impl Shard {
         for seat in &slot.seats {
             self.leave(*seat);
         }
+        for seat in slot.pattern_seats.iter().flat_map(|seats| seats.iter()) {
+            self.leave_pattern(*seat);
+        }
         if let (Some(entries), Some(principal)) = (slot.entries, &slot.principal) {
             for (channel, key) in *entries {
                 let leaving = self.common.hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session_id, &key);
@@ -372,6 +392,12 @@ impl Shard {
         let key = self.table.channel(seat.channel).key.clone();
         if self.table.leave(seat) {
             self.forget_channel(&key);
+        }
+    }
+
+    fn leave_pattern(&mut self, seat: Seating) {
+        if let Some(app) = self.patterns.leave(seat) {
+            self.common.hub.log().unwatch(&app, self.id);
         }
     }
 
@@ -399,7 +425,7 @@ impl Shard {
     fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
         let session = self.session_id(at);
         let Some(slot) = self.slot(at) else { return };
-        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.seats.len() };
+        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions() };
         let after = self.before(at, session, &mut command);
         let hub = self.common.hub.clone();
         let mut running = hub.run(&caller, command, self.id);
@@ -427,32 +453,42 @@ impl Shard {
             Command::Connect(_) => After::Connect,
             Command::Subscribe(subscribe) => {
                 let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return After::Nothing };
-                let gates = subscribe
-                    .channels
-                    .iter()
-                    .map(|channel| {
-                        let channels = self.table.len();
-                        let gate = self.table.gate(&ChannelKey::new(&principal.app, channel), at.slot);
-                        add(&self.metrics().local_channels, (self.table.len() - channels) as u64);
-                        gate
-                    })
-                    .collect();
+                let mut gates = Gates::default();
+                for channel in &subscribe.channels {
+                    let channels = self.table.len();
+                    gates.channels.push(self.table.gate(&ChannelKey::new(&principal.app, channel), at.slot));
+                    add(&self.metrics().local_channels, (self.table.len() - channels) as u64);
+                }
+                for pattern in &subscribe.patterns {
+                    let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
+                    gates.patterns.push(self.patterns.gate(&key, at.slot));
+                }
                 After::Subscribe { subscribe: subscribe.clone(), gates }
             }
             Command::Unsubscribe(channel) => {
                 self.unsubscribe(at, channel);
                 After::Nothing
             }
+            Command::UnsubscribePattern(pattern) => {
+                self.unsubscribe_pattern(at, pattern);
+                After::Nothing
+            }
             Command::Publish(drafts) => {
                 drafts.iter_mut().for_each(|draft| draft.published_by(session));
                 After::Nothing
             }
-            Command::Enter(enter) => {
+            Command::Enter(enter) | Command::Appear(enter) => {
                 let Enter { channel, key, .. } = &**enter;
                 After::Entered(channel.clone(), key.clone())
             }
             Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
-            Command::Members(_) | Command::History(..) | Command::Channels(_) | Command::Manage(_) | Command::Ticket => After::Nothing,
+            Command::Members(_)
+            | Command::Present(_)
+            | Command::Locate(_)
+            | Command::History(..)
+            | Command::Channels(_)
+            | Command::Manage(_)
+            | Command::Ticket => After::Nothing,
         }
     }
 
@@ -460,6 +496,22 @@ impl Shard {
         let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
         let Some(index) = self.table.find(&ChannelKey::new(&principal.app, channel)) else { return };
         self.give_up_seat(at, index);
+    }
+
+    fn unsubscribe_pattern(&mut self, at: SlotRef, pattern: &Pattern) {
+        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
+        let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
+        if let Some(index) = self.patterns.find(&key) {
+            self.give_up_pattern(at, index);
+        }
+    }
+
+    /// Takes the session's seat at a pattern away, if it has one.
+    fn give_up_pattern(&mut self, at: SlotRef, pattern: u32) {
+        let Some(seats) = self.slot(at).and_then(|slot| slot.pattern_seats.as_mut()) else { return };
+        let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return };
+        let seat = seats.swap_remove(index);
+        self.leave_pattern(seat);
     }
 
     /// Takes the session's seat in a channel away, if it has one.
@@ -514,50 +566,84 @@ impl Shard {
         }
     }
 
-    fn abandon(&mut self, at: SlotRef, gates: &[u32]) {
-        for gate in gates {
+    fn abandon(&mut self, at: SlotRef, gates: &Gates) {
+        for gate in &gates.channels {
             let key = self.table.channel(*gate).key.clone();
             if self.table.abandon(*gate, at.slot) {
                 self.forget_channel(&key);
             }
         }
+        for gate in &gates.patterns {
+            if let Some(app) = self.patterns.abandon(*gate, at.slot) {
+                self.common.hub.log().unwatch(&app, self.id);
+            }
+        }
     }
 
     /// Opens the gates of a subscribe.
-    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: Subscribe, gates: &[u32], mut joined: Joined) {
+    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: Subscribe, gates: &Gates, mut joined: Joined) {
         if self.slot(at).is_none() {
             return self.abandon(at, gates);
         }
-        let missed = std::mem::take(&mut joined.missed);
-        let gap = joined.channels.iter().any(|channel| channel.gap);
-        let mut subscribed = Subscribed { channels: SmallVec::new(), cursor: joined.cursor, missed: Vec::new(), more: joined.more };
-        for (channel, state) in subscribe.channels.iter().zip(&joined.channels) {
-            let recovered = missed.iter().filter(|(publication, _)| publication.place(channel).is_some()).count();
-            subscribed.channels.push(SubscribedChannel { channel: channel.clone(), position: state.position, gap: state.gap, recovered });
-        }
-        if subscribe.replay == Replay::InReply && (gap || !missed.is_empty()) {
+        let mut missed = std::mem::take(&mut joined.missed);
+        missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
+        let mut subscribed = subscribed(&subscribe, &joined, &missed);
+        if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
             self.abandon(at, gates);
             subscribed.missed = missed;
             return self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
         }
         if subscribe.replay == Replay::Deliver {
-            let start = fanout::fit(&missed, self.common.outbox_limits.hard_bytes / 2);
-            for (publication, _) in &missed[..start] {
-                for channel in subscribed.channels.iter_mut().filter(|channel| publication.place(&channel.channel).is_some()) {
-                    channel.gap = true;
-                    channel.recovered -= 1;
-                }
-            }
-            // A gap is told before what follows it: a client that is cut off in the middle of the replay must not take the rest for all.
-            for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
-                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
-            }
-            for (publication, place) in &missed[start..] {
-                self.deliver_to(at, &subscribe.delivery, publication, *place);
+            self.replay(at, &subscribe, &mut subscribed, &missed);
+        }
+        let mut waited = self.open_gates(at, &subscribe, gates, &joined);
+        self.run_events(at);
+        self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
+        // What came in several channels, or to a pattern too, comes once.
+        waited.publications.sort_by_key(|(publication, _)| publication.cursor.stamp);
+        waited.publications.dedup_by_key(|(publication, _)| publication.cursor.stamp);
+        for (publication, place) in &waited.publications {
+            self.deliver_to(at, &subscribe.delivery, publication, *place);
+        }
+        for channel in waited.gaps {
+            if self.slot(at).is_some() {
+                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel));
             }
         }
-        let mut waited: SmallVec<[Waited; 1]> = SmallVec::new();
-        for (gate, state) in gates.iter().zip(&joined.channels) {
+    }
+
+    /// Gives a session what it missed, as much as its outbox can take.
+    fn replay(&mut self, at: SlotRef, subscribe: &Subscribe, subscribed: &mut Subscribed, missed: &[(Arc<Publication>, usize)]) {
+        let start = fanout::fit(missed, self.common.outbox_limits.hard_bytes / 2);
+        for (publication, _) in &missed[..start] {
+            let mut named = false;
+            for channel in subscribed.channels.iter_mut().filter(|channel| publication.place(&channel.channel).is_some()) {
+                channel.gap = true;
+                channel.recovered -= 1;
+                named = true;
+            }
+            if let Some(patterns) = subscribed.patterns.as_mut().filter(|_| !named) {
+                patterns.gap = true;
+                patterns.recovered -= 1;
+            }
+        }
+        // A gap is told before what follows it: a client that is cut off in the middle of the replay must not take the rest for all.
+        for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
+            self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
+        }
+        if subscribed.patterns.is_some_and(|patterns| patterns.gap) {
+            for pattern in &subscribe.patterns {
+                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(pattern.label()));
+            }
+        }
+        for (publication, place) in &missed[start..] {
+            self.deliver_to(at, &subscribe.delivery, publication, *place);
+        }
+    }
+
+    fn open_gates(&mut self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &Joined) -> BehindGates {
+        let mut waited = BehindGates::default();
+        for (gate, state) in gates.channels.iter().zip(&joined.channels) {
             self.give_up_seat(at, *gate);
             let position = state.position;
             let (seat, behind) =
@@ -565,19 +651,20 @@ impl Shard {
             if let Some(slot) = self.slot(at) {
                 slot.seats.push(seat);
             }
-            waited.push(behind);
+            waited.publications.extend(behind.publications);
+            waited.gaps.extend(behind.gap.then(|| self.table.channel(*gate).key.channel.clone()));
         }
-        self.run_events(at);
-        self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
-        for (gate, behind) in gates.iter().zip(waited) {
-            for (publication, place) in &behind.publications {
-                self.deliver_to(at, &subscribe.delivery, publication, *place);
+        for (gate, pattern) in gates.patterns.iter().zip(&subscribe.patterns) {
+            self.give_up_pattern(at, *gate);
+            let (seat, behind) = self.patterns.open(*gate, at.slot, joined.cursor, subscribe.delivery.clone(), subscribe.presence);
+            if let Some(slot) = self.slot(at) {
+                slot.pattern_seats.get_or_insert_default().push(seat);
             }
-            if behind.gap && self.slot(at).is_some() {
-                let channel = self.table.channel(*gate).key.channel.clone();
-                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel));
-            }
+            let allowed = behind.publications.into_iter().filter(|(publication, place)| self.may_receive(at, publication, *place));
+            waited.publications.extend(allowed);
+            waited.gaps.extend(behind.gap.then(|| pattern.label()));
         }
+        waited
     }
 
     /// Lets a stateful session handle what was queued for it before something else comes.
@@ -607,6 +694,30 @@ impl Shard {
         let slot = self.sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation)?;
         matches!(conn.mode, Mode::WebSocket(_) | Mode::Stream { .. }).then(|| (at, slot.heartbeat.clone()))
     }
+}
+
+/// What waited behind all gates of a subscribe.
+#[derive(Default)]
+struct BehindGates {
+    publications: Vec<(Arc<Publication>, usize)>,
+    gaps: Vec<ChannelName>,
+}
+
+/// The reply to a subscribe.
+fn subscribed(subscribe: &Subscribe, joined: &Joined, missed: &[(Arc<Publication>, usize)]) -> Subscribed {
+    let in_channel = |channel: &ChannelName| missed.iter().filter(|(publication, _)| publication.place(channel).is_some()).count();
+    let channels = subscribe.channels.iter().zip(&joined.channels).map(|(channel, state)| SubscribedChannel {
+        channel: channel.clone(),
+        position: state.position,
+        gap: state.gap,
+        recovered: in_channel(channel),
+    });
+    let unnamed = |publication: &Publication| !publication.places.iter().any(|place| subscribe.channels.contains(&place.channel));
+    let patterns = (!subscribe.patterns.is_empty()).then(|| SubscribedPatterns {
+        gap: joined.watch_gap,
+        recovered: missed.iter().filter(|(publication, _)| unnamed(publication)).count(),
+    });
+    Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), more: joined.more }
 }
 
 /// Lets an engine finish something that nobody waits for.

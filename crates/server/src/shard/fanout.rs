@@ -6,16 +6,19 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use omnivox_core::channel::ChannelTable;
 use omnivox_core::command::Delivery;
-use omnivox_core::engine::{Announcement, HistoryPage, HistoryQuery, Whom};
+use omnivox_core::engine::{Announcement, Whom};
 use omnivox_core::event::Event;
-use omnivox_core::mark::{Mark, Position};
+use omnivox_core::grants::{Permissions, Principal, granted};
 use omnivox_core::name::ChannelKey;
 use omnivox_core::{EncodingKey, Frame, Publication};
+use omnivox_hub::AppEntry;
+use omnivox_hub::inbox::Dropped;
 
 use super::Shard;
 use super::conn::SlotRef;
-use super::driver::Work;
+use super::driver::{Slot, Work};
 use crate::metrics::add;
 
 /// Where a replay must begin so that what follows fits into `bytes_max`: 0 unless there is too much.
@@ -98,7 +101,10 @@ impl Shard {
         let key = ChannelKey::new(&run[0].app, &place.channel);
         let known = self.table.find(&key).filter(|channel| {
             let here = self.table.channel(*channel).last;
-            here.is_some_and(|(epoch, last)| epoch == place.position.epoch && last == place.previous && last < place.position.offset)
+            let next =
+                here.is_some_and(|(epoch, last)| epoch == place.position.epoch && last == place.previous && last < place.position.offset);
+            // What patterns bring comes between, in order of stamps.
+            next && !self.patterns.watches(&run[0].app)
         });
         let Some(channel) = known else {
             return run.drain(..).for_each(|publication| self.take(Announcement::Publication(publication)));
@@ -175,11 +181,14 @@ impl Shard {
                         self.deliver(channel, &publication, place);
                     }
                 }
+                self.deliver_to_patterns(&publication);
             }
             Announcement::Presence(app, event) => {
-                if let Some(channel) = self.table.find(&ChannelKey::new(&app, &event.channel)) {
-                    self.broadcast(channel, &Event::Presence(event), true);
+                let channel = self.table.find(&ChannelKey::new(&app, &event.channel));
+                if let Some(channel) = channel {
+                    self.broadcast(channel, &Event::Presence(event.clone()), true);
                 }
+                self.tell_patterns_of_presence(&app, channel, &event);
             }
             Announcement::Direct(publication) => self.deliver_direct(&publication),
             Announcement::Disconnect(app, whom) => {
@@ -213,7 +222,7 @@ impl Shard {
             Some((epoch, last)) if epoch == position.epoch && publication.places[place].previous > last => {
                 // Something between is missing here: read it all again from where the shard stands.
                 let key = local.key.clone();
-                return self.reread(vec![key]);
+                return self.reread(&Dropped::of(key));
             }
             Some((epoch, _)) if epoch != position.epoch => {
                 local.begin_epoch(position.epoch);
@@ -229,14 +238,13 @@ impl Shard {
         self.fan_out(channel, publication, place);
     }
 
-    fn fan_out(&mut self, channel: u32, publication: &Arc<Publication>, place: usize) {
+    pub(super) fn fan_out(&mut self, channel: u32, publication: &Arc<Publication>, place: usize) {
+        let several = publication.places.len() > 1 || self.patterns.watches(&publication.app);
         let Self { table, sessions, common, dirty, slow, encoding, work, .. } = self;
         let metrics = &common.metrics[usize::from(self.id)];
-        let everyone = publication.draft.audience.is_everyone();
-        let several = publication.places.len() > 1;
         let event = Event::publication(publication, place);
         let offset = publication.places[place].position.offset;
-        let audience = (!everyone).then(|| Excluded::of(table, publication));
+        let chosen = Chosen::of(common, table, publication);
         let mut delivered = 0;
         for group in table.channel(channel).groups() {
             let frame = match &group.delivery {
@@ -250,13 +258,8 @@ impl Shard {
             let once = matches!(group.delivery, Delivery::Once(_));
             for member in group.members_behind(offset) {
                 let Some(slot) = sessions.get_mut(member as usize) else { continue };
-                if let Some(audience) = &audience {
-                    let id = omnivox_core::SessionId { node: common.node, shard: self.id, slot: member, generation: slot.generation };
-                    let user = slot.principal.as_ref().and_then(|principal| principal.user.as_ref());
-                    let shut_out = slot.seats.iter().any(|seat| audience.channels.contains(&seat.channel));
-                    if shut_out || !publication.draft.audience.admits(id, user) {
-                        continue;
-                    }
+                if chosen.as_ref().is_some_and(|chosen| !chosen.means(self.id, member, slot)) {
+                    continue;
                 }
                 if several && std::mem::replace(&mut slot.last_stamp, publication.cursor.stamp) == publication.cursor.stamp {
                     continue;
@@ -281,7 +284,7 @@ impl Shard {
     }
 
     /// Tells all subscribers of a channel of something that is not a publication; only those who asked for presence when it is that.
-    fn broadcast(&mut self, channel: u32, event: &Event, presence: bool) {
+    pub(super) fn broadcast(&mut self, channel: u32, event: &Event, presence: bool) {
         let Self { table, sessions, common, dirty, slow, encoding, work, .. } = self;
         for group in table.channel(channel).groups().filter(|group| group.presence || !presence) {
             let (frame, once) = match &group.delivery {
@@ -352,12 +355,9 @@ impl Shard {
         self.mark_dirty(at);
     }
 
-    fn is_meant(&self, at: SlotRef, publication: &Publication) -> bool {
+    pub(super) fn is_meant(&self, at: SlotRef, publication: &Publication) -> bool {
         let Some(slot) = self.sessions.get(at.slot as usize) else { return false };
-        let id = omnivox_core::SessionId { node: self.common.node, shard: self.id, slot: at.slot, generation: at.generation };
-        let excluded = Excluded::of(&self.table, publication);
-        let shut_out = slot.seats.iter().any(|seat| excluded.channels.contains(&seat.channel));
-        !shut_out && publication.draft.audience.admits(id, slot.principal.as_ref().and_then(|principal| principal.user.as_ref()))
+        Chosen::of(&self.common, &self.table, publication).is_none_or(|chosen| chosen.means(self.id, at.slot, slot))
     }
 
     /// Gives a message in no channel to the sessions and users that it names.
@@ -373,80 +373,41 @@ impl Shard {
             self.work.push_back(Work::Control(at, omnivox_core::Control::Direct(publication.clone())));
         }
     }
-
-    /// Reads channels again from where the shard stands, because news of them were dropped, and delivers what it finds in order of stamps.
-    pub(super) fn reread(&mut self, keys: Vec<ChannelKey>) {
-        let mut pages: Vec<(ChannelKey, HistoryPage)> = Vec::new();
-        for key in keys {
-            let Some(channel) = self.table.find(&key) else { continue };
-            add(&self.metrics().rereads_total, 1);
-            let since = self.table.channel(channel).last.map(|(epoch, offset)| Mark::Position(Position { epoch, offset }));
-            let query = HistoryQuery { since, before: None, most: usize::MAX, newest_first: false };
-            let mut reading = self.common.hub.log().history(&key, query);
-            match reading.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-                std::task::Poll::Ready(Ok(page)) => pages.push((key, page)),
-                std::task::Poll::Ready(Err(error)) => tracing::warn!(%error, "a channel could not be read again"),
-                std::task::Poll::Pending => {
-                    let this = self.this.clone();
-                    tokio::task::spawn_local(async move {
-                        let page = reading.await;
-                        let Some(shard) = this.upgrade() else { return };
-                        let mut shard = shard.borrow_mut();
-                        match page {
-                            Ok(page) => shard.catch_up(vec![(key, page)]),
-                            Err(error) => tracing::warn!(%error, "a channel could not be read again"),
-                        }
-                        shard.settle();
-                    });
-                }
-            }
-        }
-        self.catch_up(pages);
-    }
-
-    fn catch_up(&mut self, pages: Vec<(ChannelKey, HistoryPage)>) {
-        let mut missed: Vec<(u32, Arc<Publication>, usize)> = Vec::new();
-        let mut tops = Vec::new();
-        for (key, page) in pages {
-            let Some(channel) = self.table.find(&key) else { continue };
-            if page.gap {
-                add(&self.metrics().gaps_total, 1);
-                self.broadcast(channel, &Event::Gap(key.channel.clone()), false);
-            }
-            missed.extend(page.publications.into_iter().map(|(publication, place)| (channel, publication, place)));
-            tops.push((channel, page.position));
-        }
-        missed.sort_by_key(|(_, publication, _)| publication.cursor.stamp);
-        for (channel, publication, place) in missed {
-            let position = publication.places[place].position;
-            let local = self.table.channel_mut(channel);
-            match local.last {
-                Some((epoch, last)) if epoch == position.epoch && position.offset <= last => continue,
-                Some((epoch, _)) if epoch != position.epoch => local.begin_epoch(position.epoch),
-                Some(_) | None => {}
-            }
-            local.last = Some((position.epoch, position.offset));
-            local.hold(&publication, place);
-            self.fan_out(channel, &publication, place);
-        }
-        for (channel, top) in tops {
-            let local = self.table.channel_mut(channel);
-            if local.last.is_none_or(|(epoch, last)| epoch != top.epoch || last < top.offset) {
-                local.last = Some((top.epoch, top.offset));
-            }
-        }
-    }
 }
 
-/// The channels of this shard whose subscribers an audience leaves out.
-struct Excluded {
-    channels: smallvec::SmallVec<[u32; 4]>,
+/// Whom the audience of a publication means on this shard, when that is not everyone.
+pub(super) struct Chosen<'p> {
+    publication: &'p Publication,
+    node: u32,
+    /// The channels whose subscribers are left out.
+    excluded: smallvec::SmallVec<[u32; 4]>,
+    /// The app, when the credential must grant a channel.
+    app: Option<Arc<AppEntry>>,
 }
 
-impl Excluded {
-    fn of(table: &omnivox_core::channel::ChannelTable, publication: &Publication) -> Self {
-        let excepted = publication.draft.audience.except_channels.iter();
-        Self { channels: excepted.filter_map(|channel| table.find(&ChannelKey::new(&publication.app, channel))).collect() }
+impl<'p> Chosen<'p> {
+    pub(super) fn of(common: &super::Common, table: &ChannelTable, publication: &'p Publication) -> Option<Self> {
+        let audience = &publication.draft.audience;
+        if audience.is_everyone() {
+            return None;
+        }
+        let excluded =
+            audience.except_channels.iter().filter_map(|channel| table.find(&ChannelKey::new(&publication.app, channel))).collect();
+        let app = if audience.granted_only { common.hub.app(&publication.app) } else { None };
+        Some(Self { publication, node: common.node, excluded, app })
+    }
+
+    pub(super) fn means(&self, shard: u16, member: u32, slot: &Slot) -> bool {
+        let audience = &self.publication.draft.audience;
+        let id = omnivox_core::SessionId { node: self.node, shard, slot: member, generation: slot.generation };
+        let shut_out = slot.seats.iter().any(|seat| self.excluded.contains(&seat.channel));
+        let Some(principal) = &slot.principal else { return false };
+        !shut_out && audience.admits(id, principal.user.as_ref()) && (!audience.granted_only || self.grants(principal))
+    }
+
+    fn grants(&self, principal: &Principal) -> bool {
+        let channels = &self.publication.draft.channels;
+        self.app.as_ref().is_some_and(|entry| granted(&entry.app, principal, channels, Permissions::SUBSCRIBE))
     }
 }
 
@@ -478,6 +439,6 @@ fn join(frames: &[(u64, Frame)]) -> Vec<Frame> {
 }
 
 /// Makes the frame of an event for a key.
-fn encode(common: &super::Common, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
+pub(super) fn encode(common: &super::Common, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
     common.router.dialect(key.dialect).encode(key, event, scratch)
 }

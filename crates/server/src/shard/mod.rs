@@ -6,7 +6,7 @@
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
 //! - [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
 //! - [`driver`]: runs sessions: inputs in, actions done, commands run.
-//! - [`fanout`]: publications to outboxes.
+//! - [`fanout`]: publications to outboxes; [`patterns`]: to those who asked by pattern; [`reread`]: what a full inbox dropped.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
 
 mod conn;
@@ -15,7 +15,9 @@ mod fanout;
 mod flush;
 mod http;
 mod io;
+mod patterns;
 mod read;
+mod reread;
 mod secure;
 mod timers;
 
@@ -33,6 +35,7 @@ use omnivox_core::channel::ChannelTable;
 use omnivox_core::command::CloseReason;
 use omnivox_core::engine::Announcement;
 use omnivox_core::outbox::OutboxLimits;
+use omnivox_core::pattern_table::PatternTable;
 use omnivox_core::wheel::Wheel;
 use omnivox_hub::{Hub, Inbox};
 use slab::Slab;
@@ -129,6 +132,7 @@ pub(crate) struct Shard {
     conns: Slab<Conn>,
     sessions: Slab<Slot>,
     table: ChannelTable,
+    patterns: PatternTable,
     /// Sessions that later requests join, by their keys.
     keys: HashMap<Box<str>, SlotRef, foldhash::fast::RandomState>,
     /// Slots whose outboxes were filled in this turn.
@@ -161,13 +165,12 @@ fn now() -> Instant {
 
 /// Runs a shard on the calling thread until it is told to stop.
 pub(crate) fn run(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(id, common, inbox, visits));
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().build_local(tokio::runtime::LocalOptions::default());
+    runtime.expect("a runtime needs only a thread and epoll").block_on(serve(id, common, inbox, visits));
 }
 
-/// Runs a shard on the calling task's `LocalSet` until it is told to stop.
+/// Runs a shard on the calling task's local runtime (or, in tests, `LocalSet`) until it is told to stop.
 pub(crate) async fn serve(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
     let shard = Rc::new_cyclic(|this| RefCell::new(Shard::new(id, common, this.clone())));
     let news = tokio::task::spawn_local(take_news(shard.clone(), inbox));
@@ -183,14 +186,14 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
     while inbox.receive(&mut news, NEWS_MAX).await {
         {
             let mut shard = shard.borrow_mut();
-            let overflowed = loop {
+            let dropped = loop {
                 shard.take_all(&mut news);
-                let overflowed = inbox.take_overflowed(&mut news);
+                let dropped = inbox.take_overflowed(&mut news);
                 if news.is_empty() {
-                    break overflowed;
+                    break dropped;
                 }
             };
-            shard.reread(overflowed);
+            shard.reread(&dropped);
             shard.settle();
         }
         // Let reads and timers have their turn even when news never end.
@@ -289,6 +292,7 @@ impl Shard {
             conns: Slab::new(),
             sessions: Slab::new(),
             table: ChannelTable::default(),
+            patterns: PatternTable::default(),
             keys: HashMap::default(),
             dirty: Vec::new(),
             slow: Vec::new(),

@@ -5,22 +5,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnivox_core::app::Retention;
-use omnivox_core::command::{Connect, SubscribedChannel};
+use omnivox_core::command::{Connect, SubscribedChannel, SubscribedPatterns};
 use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use omnivox_core::event::Member;
 use omnivox_core::history::History;
 use omnivox_core::presence::PresenceSet;
-use omnivox_core::publication::Form;
+use omnivox_core::publication::{Form, NAME_TAG};
 use omnivox_core::{
-    AppId, ChannelName, Credential, Cursor, Denied, Draft, Epoch, Mark, Payload, Place, Position, PresenceEvent, Principal, Publication,
-    SessionId, UserId,
+    AppId, ChannelName, Credential, Cursor, Denied, Draft, Epoch, Grant, Mark, Pattern, Payload, Permissions, Place, Position,
+    PresenceEvent, Principal, Publication, SessionId, UserId,
 };
 
 /// A publication and the index of its place.
 pub(super) type Placed = (Arc<Publication>, usize);
 
-/// What a subscribe finds: the state of each channel, where the app stands, and what was missed.
-pub(super) type Found = (Vec<SubscribedChannel>, Cursor, Vec<Placed>);
+/// What a subscribe finds.
+pub(super) struct Found {
+    /// The state of each channel.
+    pub(super) states: Vec<SubscribedChannel>,
+    /// That of the patterns, when there are any.
+    pub(super) patterns: Option<SubscribedPatterns>,
+    /// Where the app stands.
+    pub(super) app: Cursor,
+    /// What was missed.
+    pub(super) missed: Vec<Placed>,
+}
 
 /// The hub of a transcript.
 #[derive(Debug)]
@@ -32,6 +41,8 @@ pub(super) struct Hub {
     presence: BTreeMap<ChannelName, PresenceSet>,
     published: BTreeMap<(ChannelName, Arc<str>), Published>,
     user: Option<UserId>,
+    grants: Vec<Grant>,
+    names: BTreeMap<Arc<str>, Cursor>,
     denials: Vec<(String, Denied)>,
     retention: Retention,
 }
@@ -46,6 +57,8 @@ impl Hub {
             presence: BTreeMap::new(),
             published: BTreeMap::new(),
             user: None,
+            grants: Vec::new(),
+            names: BTreeMap::new(),
             denials: Vec::new(),
             retention: Retention::default(),
         }
@@ -95,11 +108,35 @@ impl Hub {
         self.published.clear();
     }
 
+    /// `PERMISSION PATTERN`: what credentials grant from now on, too.
+    pub(super) fn grant(&mut self, words: &str) {
+        let (permission, pattern) = words.split_once(' ').expect("a permission and a pattern");
+        let permissions = Permissions::named(permission).unwrap_or_else(|| panic!("no permission: {permission:?}"));
+        let pattern = match pattern {
+            template if template.contains('{') => Pattern::template(template).expect("a template"),
+            other => Pattern::parse(other).expect("a pattern"),
+        };
+        self.grants.push(Grant { pattern, permissions });
+    }
+
+    /// Where the publication of that name is.
+    pub(super) fn locate(&self, name: &str) -> Option<Cursor> {
+        self.names.get(name).copied()
+    }
+
+    /// Who is in the channels that a pattern means.
+    pub(super) fn present(&self, pattern: &Pattern) -> Vec<(ChannelName, Vec<Member>)> {
+        let meant = self.presence.keys().filter(|channel| pattern.matches(channel.as_str()));
+        let present = meant.map(|channel| (channel.clone(), self.members(channel)));
+        present.filter(|(_, members)| !members.is_empty()).collect()
+    }
+
     pub(super) fn connect(&self, connect: &Connect) -> Principal {
         let mut principal = Principal::anonymous(self.app.clone());
         if connect.credential != Credential::Anonymous {
             principal.authenticated = true;
             principal.user.clone_from(&self.user);
+            principal.grants = self.grants.clone().into();
         }
         principal
     }
@@ -131,6 +168,9 @@ impl Hub {
             self.log(&place.channel).push(publication.clone(), index, &retention);
         }
         let published = Published { places: places.into(), cursor: self.cursor(), duplicate: false };
+        if let Some(name) = publication.tag(NAME_TAG) {
+            self.names.entry(name.into()).or_insert(publication.cursor);
+        }
         if let Some(id) = id {
             self.published.insert((publication.places[0].channel.clone(), id), published.clone());
         }
@@ -145,7 +185,7 @@ impl Hub {
     }
 
     /// What a new subscription to the channels finds; missed publications of several channels are merged by stamp.
-    pub(super) fn subscribe(&mut self, channels: &[ChannelName], since: Option<Mark>, most: usize) -> Found {
+    pub(super) fn subscribe(&mut self, channels: &[ChannelName], patterns: &[Pattern], since: Option<Mark>, most: usize) -> Found {
         let app = self.cursor();
         let mut missed: Vec<Placed> = Vec::new();
         let mut states = Vec::new();
@@ -157,9 +197,18 @@ impl Hub {
             states.push(SubscribedChannel { channel: channel.clone(), position, gap, recovered: publications.len() });
             missed.extend(publications);
         }
+        let mut pattern_gap = false;
+        let meant = self.logs.iter().filter(|(channel, _)| patterns.iter().any(|pattern| pattern.matches(channel.as_str())));
+        for found in meant.filter_map(|(_, log)| since.map(|mark| log.since(mark, app, most))) {
+            pattern_gap |= found.gap;
+            missed.extend(found.publications);
+        }
         missed.sort_by_key(|(publication, _)| publication.cursor.stamp);
         missed.dedup_by_key(|(publication, _)| publication.cursor.stamp);
-        (states, app, missed)
+        let unnamed = |publication: &Publication| !publication.places.iter().any(|place| channels.contains(&place.channel));
+        let recovered = missed.iter().filter(|(publication, _)| unnamed(publication)).count();
+        let patterns = (!patterns.is_empty()).then_some(SubscribedPatterns { gap: pattern_gap, recovered });
+        Found { states, patterns, app, missed }
     }
 
     pub(super) fn history(&mut self, channel: &ChannelName, query: &HistoryQuery) -> HistoryPage {
@@ -221,7 +270,7 @@ impl Hub {
     }
 }
 
-/// A draft out of `CHANNELS [event=E] [id=I] [user=U] [flat] [text|binary] BODY`.
+/// A draft out of `CHANNELS [event=E] [id=I] [user=U] [name=N] [granted] [flat] [text|binary] BODY`.
 pub(super) fn draft(words: &str) -> Draft {
     let (channels, mut rest) = words.split_once(' ').unwrap_or((words, ""));
     let mut channels = channels.split('+').map(name);
@@ -235,6 +284,10 @@ pub(super) fn draft(words: &str) -> Draft {
             draft.id = Some(id.into());
         } else if let Some(user) = word.strip_prefix("user=") {
             draft.audience.users.push(UserId::parse(user).expect("a user name"));
+        } else if let Some(name) = word.strip_prefix("name=") {
+            draft.tags = Some(Arc::from([(NAME_TAG, Arc::from(name))]));
+        } else if word == "granted" {
+            draft.audience.granted_only = true;
         } else if word == "flat" {
             draft.form = Form::Flat;
         } else if word == "text" {

@@ -11,8 +11,8 @@ use omnivox_core::event::Member;
 use omnivox_core::http::Upgrade;
 use omnivox_core::session::{Drain, NewSession, OpenContext};
 use omnivox_core::{
-    Action, Actions, CarrierId, ChannelName, Command, Control, Denied, Dialect, Event, ExchangeId, Frame, Framing, Input, Opening,
-    PresenceEvent, Principal, Publication, Reply, Request, Session, SessionId, Ticket, UserId,
+    Action, Actions, CarrierId, ChannelName, Command, Control, Denied, Dialect, Event, ExchangeId, Frame, Framing, Grant, Input, Opening,
+    Pattern, Permissions, PresenceEvent, Principal, Publication, Reply, Request, Session, SessionId, Ticket, UserId,
 };
 use omnivox_wire::ws::{Decoder, Role};
 
@@ -57,7 +57,8 @@ struct Actor {
 
 #[derive(Clone)]
 struct Subscription {
-    channel: ChannelName,
+    /// One channel, or a real pattern.
+    meant: Pattern,
     delivery: Delivery,
     presence: bool,
 }
@@ -396,9 +397,16 @@ impl<'d> Stage<'d> {
             }
             Command::Subscribe(subscribe) => self.subscribe(actor, *subscribe),
             Command::Unsubscribe(channel) => {
-                self.actors[actor].subscriptions.retain(|subscription| subscription.channel != channel);
+                self.unsubscribe(actor, &Pattern::Exact(channel));
                 Reply::Unsubscribed
             }
+            Command::UnsubscribePattern(pattern) => {
+                self.unsubscribe(actor, &pattern);
+                Reply::Unsubscribed
+            }
+            Command::Appear(enter) => return self.enter(actor, *enter),
+            Command::Present(pattern) => Reply::Present(self.hub.present(&pattern)),
+            Command::Locate(name) => Reply::Located { found: self.hub.locate(&name), now: self.hub.cursor() },
             Command::Publish(drafts) => {
                 let mut results = Vec::new();
                 for mut draft in drafts {
@@ -425,13 +433,19 @@ impl<'d> Stage<'d> {
         })
     }
 
+    fn unsubscribe(&mut self, actor: usize, meant: &Pattern) {
+        self.actors[actor].subscriptions.retain(|known| known.meant != *meant);
+    }
+
     fn subscribe(&mut self, actor: usize, subscribe: Subscribe) -> Reply {
         // A replay goes on until it is complete, an answer holds a page.
         let most = if subscribe.replay == Replay::InReply { self.missed_max } else { usize::MAX - 1 };
-        let (channels, cursor, mut missed) = self.hub.subscribe(&subscribe.channels, subscribe.since, most.saturating_add(1));
+        let found = self.hub.subscribe(&subscribe.channels, &subscribe.patterns, subscribe.since, most.saturating_add(1));
+        let hub::Found { states, patterns, app: cursor, mut missed } = found;
+        missed.retain(|(publication, _)| self.is_meant(actor, publication));
         let more = missed.len() > most;
         missed.truncate(most);
-        let mut subscribed = Subscribed { channels: channels.into(), cursor, missed: Vec::new(), more };
+        let mut subscribed = Subscribed { channels: states.into(), patterns, cursor, missed: Vec::new(), more };
         if subscribe.replay == Replay::InReply {
             subscribed.missed = missed;
             if subscribed.gap() || !subscribed.missed.is_empty() {
@@ -442,14 +456,19 @@ impl<'d> Stage<'d> {
             for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
                 self.give(actor, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
             }
+            if patterns.is_some_and(|patterns| patterns.gap) {
+                for pattern in &subscribe.patterns {
+                    self.give(actor, &subscribe.delivery, &Event::Gap(pattern.label()));
+                }
+            }
             for (publication, place) in missed {
                 self.give(actor, &subscribe.delivery, &Event::Publication(publication, place));
             }
         }
-        for channel in subscribe.channels {
-            let subscriptions = &mut self.actors[actor].subscriptions;
-            subscriptions.retain(|known| known.channel != channel);
-            subscriptions.push(Subscription { channel, delivery: subscribe.delivery.clone(), presence: subscribe.presence });
+        for meant in subscribe.channels.into_iter().map(Pattern::Exact).chain(subscribe.patterns) {
+            self.unsubscribe(actor, &meant);
+            let subscription = Subscription { meant, delivery: subscribe.delivery.clone(), presence: subscribe.presence };
+            self.actors[actor].subscriptions.push(subscription);
         }
         Reply::Subscribed(Box::new(subscribed))
     }
@@ -463,18 +482,27 @@ impl<'d> Stage<'d> {
         published
     }
 
+    /// Whether a session belongs to the audience of a publication.
+    fn is_meant(&self, actor: usize, publication: &Publication) -> bool {
+        let (known, draft) = (&self.actors[actor], &publication.draft);
+        let Some(principal) = &known.principal else { return false };
+        let covers = |grant: &Grant| draft.channels.iter().any(|channel| grant.pattern.matches(channel.as_str()));
+        let granted = principal.grants.iter().any(|grant| grant.permissions.contains(Permissions::SUBSCRIBE) && covers(grant));
+        let excluded = |channel: &ChannelName| known.subscriptions.iter().any(|known| known.meant == Pattern::Exact(channel.clone()));
+        !draft.audience.except_channels.iter().any(excluded)
+            && draft.audience.admits(known.id, principal.user.as_ref())
+            && (!draft.audience.granted_only || granted)
+    }
+
     /// Gives a publication once to every session that is in one of its channels and in its audience.
     fn announce(&mut self, publication: &Arc<Publication>) {
-        let audience = &publication.draft.audience;
         for actor in 0..self.actors.len() {
-            let known = &self.actors[actor];
-            let user = known.principal.as_ref().and_then(|principal| principal.user.as_ref());
-            let excluded = known.subscriptions.iter().any(|known| audience.except_channels.contains(&known.channel));
-            if excluded || !audience.admits(known.id, user) {
+            if !self.is_meant(actor, publication) {
                 continue;
             }
+            let known = &self.actors[actor];
             let found = publication.places.iter().enumerate().find_map(|(index, place)| {
-                let subscription = known.subscriptions.iter().find(|known| known.channel == place.channel)?;
+                let subscription = known.subscriptions.iter().find(|known| known.meant.matches(place.channel.as_str()))?;
                 Some((index, subscription.delivery.clone()))
             });
             if let Some((place, delivery)) = found {
@@ -491,7 +519,7 @@ impl<'d> Stage<'d> {
     fn tell_subscribers(&mut self, event: &Event, wanted: impl Fn(&Subscription) -> bool) {
         for actor in 0..self.actors.len() {
             let mut subscriptions = self.actors[actor].subscriptions.iter();
-            let found = subscriptions.find(|known| known.channel == *event.channel() && wanted(known)).cloned();
+            let found = subscriptions.find(|known| known.meant.matches(event.channel().as_str()) && wanted(known)).cloned();
             if let Some(subscription) = found {
                 self.give(actor, &subscription.delivery, event);
             }
@@ -536,6 +564,7 @@ impl<'d> Stage<'d> {
         match verb {
             "user" => self.hub.set_user(rest),
             "deny" => self.hub.deny(rest),
+            "grant" => self.hub.grant(rest),
             "publish" => {
                 self.publish(hub::draft(rest));
             }
@@ -554,7 +583,7 @@ impl<'d> Stage<'d> {
             "unsubscribed" => {
                 let channel = hub::name(rest);
                 for actor in &mut self.actors {
-                    actor.subscriptions.retain(|known| known.channel != channel);
+                    actor.subscriptions.retain(|known| known.meant != Pattern::Exact(channel.clone()));
                 }
                 self.control(label, |_| Control::Unsubscribed(channel.clone()), false);
             }

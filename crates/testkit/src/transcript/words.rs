@@ -30,9 +30,17 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
             let channels: Vec<&str> = subscribe.channels.iter().map(ChannelName::as_str).collect();
             let since = subscribe.since.map(|mark| format!(" since {mark}")).unwrap_or_default();
             let presence = if subscribe.presence { " with presence" } else { "" };
-            ("subscribe", format!("{}{since}{presence}", channels.join("+")))
+            let patterns: String = subscribe.patterns.iter().map(|pattern| format!(" pattern {pattern}")).collect();
+            ("subscribe", format!("{}{patterns}{since}{presence}", channels.join("+")))
         }
         Command::Unsubscribe(channel) => ("unsubscribe", channel.to_string()),
+        Command::UnsubscribePattern(pattern) => ("unsubscribe", format!("pattern {pattern}")),
+        Command::Appear(enter) => {
+            let data = enter.data.as_deref().map(|data| format!(" {}", shown(data))).unwrap_or_default();
+            ("appear", format!("{} {}{data}", enter.channel, enter.key))
+        }
+        Command::Present(pattern) => ("present", pattern.to_string()),
+        Command::Locate(name) => ("locate", name.to_string()),
         Command::Publish(drafts) => ("publish", drafts.iter().map(|draft| described_draft(draft)).collect::<Vec<_>>().join(" & ")),
         Command::Enter(enter) => {
             let verb = if enter.update_only { "update" } else { "enter" };
@@ -59,6 +67,7 @@ fn described_draft(draft: &Draft) -> String {
     let event = draft.event.as_ref().map(|event| format!(" event={event}")).unwrap_or_default();
     let id = draft.id.as_ref().map(|id| format!(" id={id}")).unwrap_or_default();
     let except = if draft.audience.except_publisher { " but the sender" } else { "" };
+    let except = if draft.audience.granted_only { " granted" } else { except };
     let form = if draft.form == Form::Flat { " flat" } else { "" };
     format!("{}{event}{id}{except}{form} {}", channels.join("+"), shown(draft.payload.bytes()))
 }

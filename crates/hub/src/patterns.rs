@@ -1,0 +1,79 @@
+//! Subscriptions by pattern: who asks receives of the channels that a pattern means those that it may subscribe to, and learns of no other.
+//!
+//! A pattern itself needs no grant. What may be received is decided for each channel: here for what was missed, on the shard for what comes.
+
+use std::sync::Arc;
+
+use omnivox_core::command::{Denied, Enter, Replay, Reply, Subscribe};
+use omnivox_core::engine::{Joining, Watch};
+use omnivox_core::event::Member;
+use omnivox_core::grants::{Permissions, decide};
+use omnivox_core::{Mark, Pattern};
+use smallvec::SmallVec;
+
+use crate::hub::{Door, Outcome, Running, denied, reply};
+
+impl Door<'_> {
+    pub(crate) fn subscribe(&self, subscribe: &Subscribe, shard: u16) -> Result<Running, Denied> {
+        let limits = &self.hub.limits();
+        if subscribe.channels.is_empty() && subscribe.patterns.is_empty() {
+            return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
+        }
+        if self.caller.subscriptions + subscribe.channels.len() + subscribe.patterns.len() > limits.channels_per_connection_max {
+            let words = format!("one connection subscribes to at most {} channels", limits.channels_per_connection_max);
+            return Err(Denied::Limit { setting: "channels_per_connection_max", words: words.into() });
+        }
+        if !subscribe.patterns.is_empty() && matches!(subscribe.since, Some(Mark::Position(_) | Mark::Offset(_))) {
+            return Err(Denied::Invalid("a position is a place in one channel; with a pattern send the cursor of the last event".into()));
+        }
+        let mut wanted = Permissions::SUBSCRIBE;
+        if subscribe.since.is_some() {
+            wanted = wanted.with(Permissions::HISTORY);
+        }
+        let each = [Permissions::SUBSCRIBE, Permissions::HISTORY].into_iter().filter(|one| wanted.contains(*one));
+        let each: SmallVec<[Permissions; 3]> = each.chain(subscribe.presence.then_some(Permissions::PRESENCE)).collect();
+        for channel in &subscribe.channels {
+            each.iter().try_for_each(|permission| self.check(channel, *permission))?;
+        }
+        // A replay goes on until it is complete, an answer holds a page.
+        let most = if subscribe.replay == Replay::InReply { limits.history_page_max } else { usize::MAX };
+        let watch = (!subscribe.patterns.is_empty()).then(|| self.watch(subscribe.patterns.clone(), wanted));
+        let joining = Joining { channels: &subscribe.channels, watch: watch.as_ref(), shard, since: subscribe.since, most };
+        let joining = self.hub.log().subscribe(&self.app.id, joining);
+        Ok(Box::pin(async move { joining.await.map(Outcome::Joined).map_err(denied) }))
+    }
+
+    /// The patterns, cut to the channels with which the caller may do what is wanted.
+    fn watch(&self, patterns: SmallVec<[Pattern; 0]>, wanted: Permissions) -> Watch {
+        let (entry, principal) = (self.hub.app(&self.app.id), self.principal.clone());
+        let allowed = move |channel: &_| {
+            let parts = [Permissions::SUBSCRIBE, Permissions::HISTORY, Permissions::PRESENCE];
+            let mut wanted = parts.into_iter().filter(|part| wanted.contains(*part));
+            entry.as_ref().is_some_and(|entry| wanted.all(|wanted| decide(&entry.app, &principal, channel, wanted).allowed))
+        };
+        Watch { patterns, readable: Arc::new(allowed) }
+    }
+
+    pub(crate) fn present(&self, pattern: Pattern) -> Result<Running, Denied> {
+        let watch = self.watch(SmallVec::from_elem(pattern, 1), Permissions::PRESENCE);
+        let present = self.hub.presence().present(&self.app.id, &watch, self.hub.limits().history_page_max);
+        Ok(reply(present, Reply::Present))
+    }
+
+    pub(crate) fn locate(&self, name: &str) -> Result<Running, Denied> {
+        let located = self.hub.log().locate(&self.app.id, name);
+        Ok(reply(located, |(found, now)| Reply::Located { found, now }))
+    }
+
+    pub(crate) fn appear(&self, appear: Enter) -> Result<Running, Denied> {
+        let limits = self.hub.limits();
+        if appear.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
+            let words = format!("a member's data has at most {} bytes", limits.member_data_bytes_max);
+            return Err(Denied::Limit { setting: "member_data_bytes_max", words: words.into() });
+        }
+        let key = self.key(&appear.channel);
+        let member = Member { session: self.caller.session, key: appear.key, user: self.principal.user.clone(), data: appear.data };
+        let entering = self.hub.presence().enter(&key, member, appear.update_only, limits.members_per_channel_max);
+        Ok(reply(entering, |()| Reply::Entered))
+    }
+}
