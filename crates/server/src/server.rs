@@ -64,7 +64,7 @@ impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
     pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
         if !config.listen_tls.is_empty() && config.tls.is_none() {
-            return Err(StartError::Setting("`server.listen_tls` needs a certificate: set `tls.certificate` and `tls.key`"));
+            return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
         }
         let plain = config.listen.iter().map(|address| (address, false));
         let listeners = plain

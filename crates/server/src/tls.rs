@@ -24,7 +24,7 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file can't be read, or is no PEM.
-    #[error("{path}: {error}; `tls.certificate` and `tls.key` name PEM files that the server may read")]
+    #[error("{path}: {error}; `tls.certificate_file` and `tls.private_key_file` name PEM files that the server may read")]
     File {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum CertificateError {
     },
     /// The two do not fit together.
     #[error(
-        "the certificate and the key do not fit together: {0}; `tls.key` must be the key of the first certificate of `tls.certificate`"
+        "the certificate and the key do not fit together: {0}; `tls.private_key_file` must hold the key of the first certificate of `tls.certificate_file`"
     )]
     Mismatch(rustls::Error),
 }

@@ -34,7 +34,18 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     }
     let relay = if config.turn.listens() { Some(turn::start(&config.turn)?) } else { None };
     let mut current = config;
-    run_until_signalled(server, announce, async |_| {}, |hub| reload(settings, &mut current, &switch, hub))?;
+    let tls = server.tls.clone();
+    run_until_signalled(
+        server,
+        announce,
+        async |_| {},
+        |hub| {
+            reload(settings, &mut current, &switch, hub);
+            if let Some(Err(error)) = tls.as_ref().map(|tls| tls.reload()) {
+                tracing::error!("the certificate stays the old one: {error}");
+            }
+        },
+    )?;
     if let Some(relay) = relay {
         relay.join();
     }

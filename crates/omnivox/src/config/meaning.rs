@@ -16,6 +16,7 @@ use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport}
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
+use omnivox_server::tls::{CertificateFiles, Tls};
 
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, RouteFormat, RouteTarget};
@@ -36,6 +37,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
             Err(wrong) => problems.extend(wrong),
         }
     }
+    let tls = tls(&config.tls, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -47,8 +49,27 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         deflate: server.deflate,
         drain: DrainPace { sessions_per_second: config.drain.sessions_per_second, deadline: config.drain.deadline_ms },
         tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
+        listen_tls: config.tls.listen.clone(),
+        tls,
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
+}
+
+/// The certificate of the TLS listeners, if there are any.
+fn tls(section: &settings::TlsSection, problems: &mut Vec<Problem>) -> Option<Arc<Tls>> {
+    let place = |key: &str| Place::Section(format!("tls.{key}"));
+    match (&section.certificate_file, &section.private_key_file) {
+        (Some(certificate), Some(key)) => {
+            let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
+            Tls::load(files).map_err(|error| problems.push(Problem::new(place("certificate_file"), error.to_string()))).ok().map(Arc::new)
+        }
+        (None, None) if section.listen.is_empty() => None,
+        _ => {
+            let what = "certificate and private key come together, and every address in `tls.listen` needs them";
+            problems.push(Problem::new(place("certificate_file"), what).mend("set `certificate_file` and `private_key_file`"));
+            None
+        }
+    }
 }
 
 /// Every client protocol that is served.
@@ -198,7 +219,7 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
                 "set `secret`; `openssl rand -hex 32` gives one",
             );
         }
-        let public = config.server.listen.iter().find(|address| is_public(address));
+        let public = config.server.listen.iter().chain(&config.tls.listen).find(|address| is_public(address));
         if let Some(address) = public.filter(|_| app.open && !config.server.open_to_the_network) {
             problem(
                 format!("it is `open`, and {address} can be reached from other machines"),
@@ -239,7 +260,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
     if config.limits.poll_time_max_ms > POLL_TIME_MAX {
         problem("limits.poll_time_max_ms", "is above 55 seconds; proxies cut a request after 60");
     }
-    if config.server.listen.is_empty() {
+    if config.server.listen.is_empty() && config.tls.listen.is_empty() {
         problem("server.listen", "is empty; name at least one address");
     }
 }
@@ -332,6 +353,10 @@ impl LimitSettings {
             publication_id_bytes_max: self.publication_id_bytes_max,
             member_data_bytes_max: self.member_data_bytes_max,
             members_per_channel_max: self.members_per_channel_max,
+            seats_per_room_max: self.seats_per_room_max,
+            seat_grace: self.seat_grace_ms,
+            signals_burst_max: self.signals_burst_max,
+            signals_per_second_max: self.signals_per_second_max,
             history_page_max: self.history_page_max,
             poll_time_max: self.poll_time_max_ms,
             channels_max: self.channels_max,

@@ -39,6 +39,16 @@ settings! {
             deflate: bool = false;
         }
 
+        /// TLS: HTTP/1.1, HTTP/2 and WebSocket over either. SIGHUP reads the files again.
+        tls: TlsSection, since "0.1" {
+            /// Addresses that accept clients over TLS, such as `0.0.0.0:8443`.
+            listen: Vec<SocketAddr> = Vec::new();
+            /// The file with the certificate chain (PEM), leaf first.
+            certificate_file: Option<PathBuf> = None;
+            /// The file with its private key (PEM).
+            private_key_file: Option<PathBuf> = None;
+        }
+
         /// How dead peers are found and proxies kept awake.
         heartbeat: Heartbeat, since "0.1" {
             /// Pause between pings to a WebSocket client.
@@ -91,6 +101,14 @@ settings! {
             member_data_bytes_max: usize = Limits::default().member_data_bytes_max;
             /// Members of one channel.
             members_per_channel_max: usize = Limits::default().members_per_channel_max;
+            /// Seats in one room: members who signal to each other to set up calls.
+            seats_per_room_max: usize = Limits::default().seats_per_room_max;
+            /// How long the seat of a client that was lost is kept for it.
+            seat_grace_ms: Duration = Limits::default().seat_grace;
+            /// Signals that one client may send at once.
+            signals_burst_max: usize = Limits::default().signals_burst_max;
+            /// Signals that one client may send each second after that.
+            signals_per_second_max: usize = Limits::default().signals_per_second_max;
             /// Publications in one answer of history, a poll or a resume.
             history_page_max: usize = Limits::default().history_page_max;
             /// How long a poll is held.

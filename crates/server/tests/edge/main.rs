@@ -154,7 +154,7 @@ async fn a_new_certificate_is_for_new_connections() {
     let _ = old.read_to_string(&mut answer).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "the old connection lives: {answer}");
     std::fs::write(&made.files.key, "no key").unwrap();
-    assert!(tls.reload().unwrap_err().to_string().contains("tls.key"));
+    assert!(tls.reload().unwrap_err().to_string().contains("tls.private_key_file"));
     connect(address, &renewed, &[]).await.expect("a bad file changes nothing");
     server.stop();
 }
