@@ -50,11 +50,11 @@ pub(super) enum Node {
     /// One byte of a set.
     One(Bytes),
     /// One after the other.
-    Chain(Vec<Node>),
+    Chain(Vec<Self>),
     /// One of them.
-    Either(Vec<Node>),
+    Either(Vec<Self>),
     /// Between `min` and `max` times.
-    Repeat { node: Box<Node>, min: u32, max: Option<u32> },
+    Repeat { node: Box<Self>, min: u32, max: Option<u32> },
 }
 
 impl Node {

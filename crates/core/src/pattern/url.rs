@@ -191,7 +191,7 @@ fn without_dots(path: &str) -> String {
 /// The text with these bytes, controls and everything beyond ASCII percent-encoded.
 pub(super) fn encoded(text: &str, also: &[u8]) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte < 0x20 || byte > 0x7e || also.contains(&byte) {
+        if !(0x20..=0x7e).contains(&byte) || also.contains(&byte) {
             let _ = write!(encoded, "%{byte:02X}");
         } else {
             encoded.push(char::from(byte));
