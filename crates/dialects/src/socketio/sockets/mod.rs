@@ -99,7 +99,7 @@ impl Sockets {
 
     /// Looks at the opening request. Clients of protocol 4 are in `/` without asking.
     pub(super) fn opened(&mut self, request: &Request<'_>, line: &mut Line<'_>) {
-        self.arrival = Box::new(Arrival::of(request, self.revision));
+        *self.arrival = Arrival::of(request, self.revision);
         if self.revision == Revision::Three {
             self.connect("/".into(), None, line);
         }
