@@ -21,6 +21,8 @@ pub(crate) struct Shape {
     pub(crate) bytes: usize,
     /// Packets that one client sends in a row, as a video frame is.
     pub(crate) burst: u64,
+    /// Relay threads of this relay and of coturn; zero is each one's default.
+    pub(crate) workers: usize,
 }
 
 #[derive(Clone, Copy, Debug)]

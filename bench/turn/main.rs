@@ -24,7 +24,7 @@ use servers::Kind;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "turn_bench to-peer|client-to-client|memory [--rounds N] [--seconds N] [--rate PACKETS] [--clients N] [--bytes N] [--burst N] \
+const USAGE: &str = "turn_bench to-peer|client-to-client|memory [--rounds N] [--seconds N] [--rate PACKETS] [--clients N] [--bytes N] [--burst N] [--workers N] \
      [--turn-rs BINARY] [--only ours|coturn|turn-rs|forwarder]";
 
 struct Arguments {
@@ -38,7 +38,7 @@ struct Arguments {
 fn arguments() -> Outcome<Arguments> {
     let mut given = std::env::args().skip(1);
     let mode = given.next().ok_or(USAGE)?;
-    let shape = Shape { seconds: 5, rate: 20_000, clients: 50, bytes: 1000, burst: 1 };
+    let shape = Shape { seconds: 5, rate: 20_000, clients: 50, bytes: 1000, burst: 1, workers: 0 };
     let mut arguments = Arguments { mode, rounds: 3, shape, turn_rs: None, only: None };
     while let Some(option) = given.next() {
         let value = given.next().ok_or(USAGE)?;
@@ -48,6 +48,7 @@ fn arguments() -> Outcome<Arguments> {
             "--rate" => arguments.shape.rate = value.parse()?,
             "--clients" => arguments.shape.clients = value.parse()?,
             "--bytes" => arguments.shape.bytes = value.parse()?,
+            "--workers" => arguments.shape.workers = value.parse()?,
             "--burst" => arguments.shape.burst = value.parse()?,
             "--turn-rs" => arguments.turn_rs = Some(value.into()),
             "--only" => arguments.only = Some(value),

@@ -53,7 +53,7 @@ impl Kind {
             Self::Ours => {
                 let mut command = Command::new(own.with_file_name("turn"));
                 command.args(["--udp", &listen, "--relay", "127.0.0.1", "--user", &user, "--realm", REALM]);
-                command.args(["--allow", "127.0.0.0/8", "--no-limits", "--ports", "10000-32767"]);
+                command.args(["--allow", "127.0.0.0/8", "--no-limits", "--ports", "10000-32767", "--workers", &shape.workers.to_string()]);
                 command
             }
             Self::Coturn => {
@@ -65,6 +65,9 @@ impl Kind {
                 command.args(["-n", "-L", "127.0.0.1", "-p", &port.to_string(), "--lt-cred-mech", "-u", &user, "-r", REALM, "--no-cli"]);
                 command.args(["--allow-loopback-peers", "--min-port", "10000", "--max-port", "32767", "--no-dtls", "--no-tls"]);
                 command.args(["--log-file", "/dev/null", "--simple-log", "--pidfile", "/dev/null", "--cli-password", "none"]);
+                if shape.workers > 0 {
+                    command.args(["-m", &shape.workers.to_string()]);
+                }
                 command
             }
             Self::TurnRs => match turn_rs {

@@ -84,7 +84,7 @@ pub struct Config {
     pub relays: Vec<RelayAddress>,
     /// Ports for relays.
     pub ports: RangeInclusive<u16>,
-    /// Threads; zero is one per core.
+    /// Threads; zero is one for every two cores.
     pub workers: u8,
     /// The rules.
     pub settings: Settings,
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Config {
 }
 
 impl Config {
-    /// No listeners, the whole dynamic port range, one thread per core.
+    /// No listeners, the whole dynamic port range, one thread for every two cores.
     #[must_use]
     pub fn new(authorize: Arc<dyn Authorize>) -> Self {
         Self {

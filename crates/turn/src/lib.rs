@@ -1,8 +1,8 @@
 //! STUN and TURN (RFC 8489, 8656) for omnivox, and a relay of its own right.
 //!
 //! The crate has two halves. [`proto`] is pure: messages, credentials, nonces, the peer policy and the allocation machine,
-//! where bytes and times go in and actions come out. The driver behind [`TurnServer`] is the Linux half: one thread per core
-//! with its own sockets and its own machine. Neither knows a hub; whoever embeds the relay gives it an
+//! where bytes and times go in and actions come out. The driver behind [`TurnServer`] is the Linux half: worker threads,
+//! each with its own sockets and its own machine. Neither knows a hub; whoever embeds the relay gives it an
 //! [`Authorize`](credentials::Authorize) and sends revocations.
 //!
 //! ```no_run
@@ -23,6 +23,7 @@ pub mod config;
 mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod import;
 pub mod proto;
 
 pub use config::{Config, RelayAddress, StreamLimits};

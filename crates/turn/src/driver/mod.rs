@@ -117,7 +117,8 @@ impl TurnServer {
         socket::raise_file_limit();
         check(&mut config)?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let workers = if config.workers == 0 { u8::try_from(cores).unwrap_or(64).min(64) } else { config.workers };
+        // Half of the cores: the kernel's side of the work needs the others, and fewer, busier workers find larger batches.
+        let workers = if config.workers == 0 { u8::try_from(cores / 2).unwrap_or(64).clamp(1, 64) } else { config.workers };
         let (sockets, bound) = bind_all(&config, workers)?;
         if config.relays.is_empty() {
             config.relays = own_addresses(&bound);

@@ -27,6 +27,7 @@ pub(super) enum RelaySocket {
         socket: UdpSocket,
         v6: bool,
         dont_fragment: bool,
+        appetite: Appetite,
     },
     /// RFC 6062: takes peers' connections; our own leave from the same address.
     Tcp {
@@ -40,6 +41,30 @@ impl RelaySocket {
         match self {
             Self::Udp { socket, .. } => socket.as_fd(),
             Self::Tcp { listener, .. } => listener.as_fd(),
+        }
+    }
+}
+
+/// How many packets to ask a relay's socket for: one, which spares the kernel a look into an empty queue, unless it had more
+/// at a time lately. Now and then it is asked for more to find out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Appetite {
+    reads: u8,
+    hungry: bool,
+}
+
+impl Appetite {
+    /// The most packets of one read.
+    pub(super) const MOST: usize = 16;
+
+    pub(super) const fn next(&mut self) -> usize {
+        self.reads = self.reads.wrapping_add(1);
+        if self.hungry || self.reads.is_multiple_of(8) { Self::MOST } else { 1 }
+    }
+
+    pub(super) const fn learn(&mut self, asked: usize, got: usize) {
+        if asked > 1 {
+            self.hungry = got > 1;
         }
     }
 }
@@ -74,7 +99,7 @@ impl Relays {
 
     /// Sends through a relay, switched to the wanted don't-fragment state.
     pub(super) fn send(&mut self, relay: RelayId, wanted: bool, datagrams: &Datagrams<'_>) -> Sent {
-        let Some(RelaySocket::Udp { socket, v6, dont_fragment }) = self.of(relay) else { return Sent::default() };
+        let Some(RelaySocket::Udp { socket, v6, dont_fragment, .. }) = self.of(relay) else { return Sent::default() };
         if *dont_fragment != wanted && socket::dont_fragment(socket.as_fd(), *v6, wanted).is_ok() {
             *dont_fragment = wanted;
         }
@@ -107,9 +132,8 @@ impl Relays {
         socket.bind(&bind.into()).ok()?;
         set_buffers(&socket, self.receive_buffer_bytes, self.send_buffer_bytes);
         let _ = socket::receive_errors(socket.as_fd(), v6);
-        let _ = socket::dont_fragment(socket.as_fd(), v6, false);
         socket::receive_segments(socket.as_fd());
-        Some(RelaySocket::Udp { socket: socket.into(), v6, dont_fragment: false })
+        Some(RelaySocket::Udp { socket: socket.into(), v6, dont_fragment: false, appetite: Appetite::default() })
     }
 
     fn keep(&mut self, address: RelayAddress, port: u16, socket: RelaySocket) -> Option<OpenedRelay> {

@@ -10,6 +10,11 @@ const LETTERS: usize = 64;
 impl Worker {
     pub(super) fn mail_ready(&mut self) {
         self.mailbox.silence();
+        self.read_mail();
+    }
+
+    /// Reads what has arrived, rung or not.
+    pub(super) fn read_mail(&mut self) {
         while let Some(order) = self.mailbox.order() {
             self.obey(order);
         }

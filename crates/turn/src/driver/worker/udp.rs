@@ -6,14 +6,12 @@ use std::os::fd::AsFd as _;
 use super::perform::Origin;
 use super::{FOREIGN_MAX, Worker};
 use crate::driver::mailbox::Letter;
-use crate::driver::relays::RelaySocket;
+use crate::driver::relays::{Appetite, RelaySocket};
 use crate::driver::socket::{self, BATCH, Ready};
 use crate::proto::machine::{FiveTuple, RelayId, Transport};
 
 /// Batches that one listener may take before the other sockets have their turn.
 const ROUNDS: usize = 4;
-/// Slots that a relay's receive is worth doing for; with fewer left, what has gathered is sent first.
-const RELAY_BATCH: usize = 16;
 
 impl Worker {
     pub(super) fn udp_ready(&mut self, listener: u32) {
@@ -78,11 +76,11 @@ impl Worker {
     }
 
     pub(super) fn relay_ready(&mut self, relay: RelayId, ready: Ready) {
-        if BATCH - self.used_slots < RELAY_BATCH {
+        if BATCH - self.used_slots < Appetite::MOST {
             self.flush_datagrams();
         }
-        let socket = match self.relays.of(relay) {
-            Some(RelaySocket::Udp { socket, .. }) => socket,
+        let (socket, appetite) = match self.relays.of(relay) {
+            Some(RelaySocket::Udp { socket, appetite, .. }) => (socket, appetite),
             Some(RelaySocket::Tcp { .. }) => return self.relay_accept(relay),
             None => return,
         };
@@ -94,7 +92,9 @@ impl Worker {
         }
         let mut received = std::mem::take(&mut self.received);
         received.clear();
-        let got = socket::receive(socket.as_fd(), &mut self.arena, self.used_slots, RELAY_BATCH, &mut received).unwrap_or(0);
+        let asked = appetite.next();
+        let got = socket::receive(socket.as_fd(), &mut self.arena, self.used_slots, asked, &mut received).unwrap_or(0);
+        appetite.learn(asked, got);
         self.used_slots += got;
         for (peer, icmp) in errors {
             self.machine.icmp(self.now, relay, peer, icmp, &mut self.actions);
