@@ -33,9 +33,10 @@ pub struct Request<'a> {
 pub enum Upgrade {
     /// An ordinary request.
     None,
-    /// A valid WebSocket handshake; `deflate` tells whether permessage-deflate was agreed.
+    /// A valid WebSocket handshake.
     WebSocket {
-        /// Messages may be compressed.
+        /// Frames may be [`crate::frame::Framing::WebSocketDeflate`]: permessage-deflate will be agreed, and with the largest window, so that
+        /// one compressed frame fits every such client.
         deflate: bool,
     },
 }

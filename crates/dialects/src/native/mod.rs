@@ -136,7 +136,8 @@ impl Native {
         let head_only = request.method == "HEAD";
         let call = match endpoint.service {
             Service::Transport(Transport::Echo) => {
-                let session = NewSession { message_bytes_max: Some(ECHO_BYTES_MAX), ..one_shot(Box::new(EchoSession)) };
+                let session =
+                    NewSession { message_bytes_max: Some(ECHO_BYTES_MAX), ..one_shot(Box::new(EchoSession::new(request.upgrade))) };
                 return Ok(NewSession { heartbeat: self.websocket_heartbeat(), ..session });
             }
             Service::Transport(Transport::Ws) => return self.open_websocket(context, request, &parameters, endpoint, cors),
@@ -185,7 +186,7 @@ impl Native {
             channels,
             since,
         };
-        let session = WebSocketSession::new(self.settings.clone(), context.dialect, opening);
+        let session = WebSocketSession::new(self.settings.clone(), context.dialect, request.upgrade, opening);
         Ok(NewSession { heartbeat: self.websocket_heartbeat(), ..one_shot(Box::new(session)) })
     }
 
@@ -250,7 +251,7 @@ impl Dialect for Native {
 
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
         match key.format {
-            formats::MESSAGES => Some(render::websocket_event(event, scratch)),
+            formats::MESSAGES => Some(render::websocket_event(event, key.framing, scratch)),
             formats::STREAM_ENVELOPE => render::stream_event(event, false, key.framing, scratch),
             formats::STREAM_DATA => render::stream_event(event, true, key.framing, scratch),
             formats::POLL_POSITIONS => render::poll_answer(event, false, key.qualifier.as_deref(), scratch),

@@ -297,6 +297,9 @@ pub(super) fn begin(scratch: &mut BytesMut) {
 pub(super) fn seal(framing: Framing, scratch: &mut BytesMut) -> Frame {
     let len = scratch.len() - HEADROOM;
     match framing {
+        Framing::WebSocketDeflate if len >= ws::deflate::WORTH_BYTES_MIN => {
+            Frame::raw(ws::deflate::message(ws::DataKind::Text, &scratch[HEADROOM..], ws::deflate::WINDOW_BITS_MAX))
+        }
         Framing::WebSocket | Framing::WebSocketDeflate => {
             let header = ws::header(ws::DataKind::Text, true, false, len);
             let bytes = copied(&header, scratch);
@@ -328,23 +331,27 @@ pub(super) fn text_frame(write: impl FnOnce(&mut BytesMut)) -> Frame {
 }
 
 /// An event as messages on a WebSocket.
-pub(super) fn websocket_event(event: &Event, scratch: &mut BytesMut) -> Frame {
+pub(super) fn websocket_event(event: &Event, framing: Framing, scratch: &mut BytesMut) -> Frame {
     begin(scratch);
     match event {
-        Event::Publication(published, place) => return websocket_publication(published, Some(*place), scratch),
+        Event::Publication(published, place) => return websocket_publication(published, Some(*place), framing, scratch),
         Event::Presence(event) => presence(event, scratch),
         Event::Gap(channel) => gap(channel, scratch),
     }
-    seal(Framing::WebSocket, scratch)
+    seal(framing, scratch)
 }
 
 /// A publication as a message on a WebSocket; a binary one is a header and a binary message right behind it.
-pub(super) fn websocket_publication(published: &Publication, place: Option<usize>, scratch: &mut BytesMut) -> Frame {
+pub(super) fn websocket_publication(published: &Publication, place: Option<usize>, framing: Framing, scratch: &mut BytesMut) -> Frame {
     begin(scratch);
     publication(published, place, Binary::Follows, scratch);
-    let Payload::Binary(bytes) = &published.draft.payload else { return seal(Framing::WebSocket, scratch) };
+    let Payload::Binary(bytes) = &published.draft.payload else { return seal(framing, scratch) };
     let header = ws::header(ws::DataKind::Text, true, false, scratch.len() - HEADROOM);
-    ws::encode(ws::DataKind::Binary, bytes, scratch);
+    if framing == Framing::WebSocketDeflate && bytes.len() >= ws::deflate::WORTH_BYTES_MIN {
+        scratch.put_slice(&ws::deflate::message(ws::DataKind::Binary, bytes, ws::deflate::WINDOW_BITS_MAX));
+    } else {
+        ws::encode(ws::DataKind::Binary, bytes, scratch);
+    }
     Frame::framed(FrameKind::Raw, copied(&header, scratch), 0, 0)
 }
 

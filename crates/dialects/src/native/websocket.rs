@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe};
+use omnivox_core::http::Upgrade;
 use omnivox_core::{
     Action, Actions, ChannelName, CloseReason, Command, Control, Credential, Denied, Draft, EncodingKey, ExchangeId, Framing, Input, Mark,
     Payload, Reply, Request, Session, Ticket,
@@ -27,6 +28,8 @@ use super::{NativeSettings, api, formats};
 pub(super) struct WebSocketSession {
     settings: Arc<NativeSettings>,
     dialect: u8,
+    /// How what is published comes to it: compressed when that was agreed.
+    framing: Framing,
     state: State,
     /// What is only needed until the first answer.
     opening: Option<Box<OpeningWith>>,
@@ -106,10 +109,12 @@ enum Asked {
 
 impl WebSocketSession {
     /// A session for a request that can become a WebSocket.
-    pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, opening: OpeningWith) -> Self {
+    pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, upgrade: Upgrade, opening: OpeningWith) -> Self {
+        let deflate = upgrade == Upgrade::WebSocket { deflate: true };
         Self {
             settings,
             dialect,
+            framing: if deflate { Framing::WebSocketDeflate } else { Framing::WebSocket },
             state: State::Opening(None),
             host: opening.connecting.0.host.clone(),
             origin: opening.connecting.0.origin.clone(),
@@ -333,7 +338,7 @@ impl WebSocketSession {
     }
 
     fn subscribe_command(&self, channels: Channels, since: Option<Mark>, presence: bool) -> Command {
-        let key = EncodingKey { dialect: self.dialect, format: formats::MESSAGES, framing: Framing::WebSocket, qualifier: None };
+        let key = EncodingKey { dialect: self.dialect, format: formats::MESSAGES, framing: self.framing, qualifier: None };
         let delivery = Delivery::Shared(key);
         Command::Subscribe(Box::new(Subscribe { channels, patterns: SmallVec::new(), since, delivery, presence, replay: Replay::Deliver }))
     }
@@ -432,7 +437,7 @@ impl WebSocketSession {
                 }
             }
             Control::Direct(publication) => {
-                actions.push(Action::Push(render::websocket_publication(&publication, None, &mut BytesMut::new())));
+                actions.push(Action::Push(render::websocket_publication(&publication, None, self.framing, &mut BytesMut::new())));
             }
             Control::Unsubscribed(channel) => {
                 self.part(&channel);

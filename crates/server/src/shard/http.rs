@@ -111,7 +111,7 @@ impl Shard {
             match handshake::check(head) {
                 Ok(accept) => {
                     let deflate = if self.common.deflate { accept.extensions.accept() } else { None };
-                    upgrade = Upgrade::WebSocket { deflate: deflate.is_some() };
+                    upgrade = Upgrade::WebSocket { deflate: deflate.is_some_and(ws::deflate::Agreement::has_largest_window) };
                     waiting.upgrade = Some((accept.key, deflate));
                 }
                 Err(refusal) => bad_handshake = Some(refusal),

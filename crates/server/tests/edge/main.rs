@@ -1,6 +1,10 @@
-//! The edge: TLS with certificates that change, HTTP/2 with streams and WebSockets on it, and the server inside somebody else's.
+//! The edge: TLS with certificates that change, HTTP/2 with streams and WebSockets on it, and the server inside somebody else's; compression in
+//! [`deflate`].
 
-use std::net::SocketAddr;
+mod deflate;
+mod raw;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,21 +42,26 @@ fn write(files: &CertificateFiles) -> CertificateDer<'static> {
 }
 
 fn start(tls: Option<Arc<Tls>>) -> Handle {
-    start_on(tls, Vec::new())
+    start_with(|config| {
+        if tls.is_some() {
+            config.listen_tls = vec![ANY];
+            config.tls = tls;
+        }
+    })
 }
 
-fn start_on(tls: Option<Arc<Tls>>, listen: Vec<SocketAddr>) -> Handle {
+/// A free port on loopback.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A server with an open app and the native dialect, and what the test sets.
+fn start_with(set: impl FnOnce(&mut ServerConfig)) -> Handle {
     let mut all = Namespace::new("", Pattern::All);
     all.anonymous = Permissions::CLIENT;
     let app = App::new(AppId::parse("edge").unwrap(), Namespaces::new(vec![all]));
     let dialects = vec![Arc::new(Native::new(NativeSettings::default())) as Arc<dyn omnivox_core::Dialect>];
-    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut config = ServerConfig::new(listen, vec![omnivox_auth::Settings::open(Arc::new(app))], dialects);
-    if tls.is_some() {
-        config.listen_tls = vec![any];
-        config.tls = tls;
-    }
+    let mut config = ServerConfig::new(Vec::new(), vec![omnivox_auth::Settings::open(Arc::new(app))], dialects);
     config.shards = Some(2);
+    set(&mut config);
     Server::start(config).unwrap()
 }
 
@@ -123,7 +132,7 @@ async fn a_web_socket_over_tls() {
 
 #[tokio::test]
 async fn frames_in_the_packet_of_the_handshake_are_read() {
-    let server = start_on(None, vec![([127, 0, 0, 1], 0).into()]);
+    let server = start_with(|config| config.listen = vec![ANY]);
     let mut stream = tokio::net::TcpStream::connect(server.addresses()[0]).await.unwrap();
     let mut packet = BytesMut::new();
     let handshake = ws::handshake::ClientHandshake { host: "localhost", target: "/v1/ws", nonce: [3; 16], protocols: &[], deflate: false };

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use omnivox_core::publication::Place;
 use omnivox_core::{AppId, ChannelName, Cursor, Dialect, Draft, EncodingKey, Epoch, Event, Framing, Payload, Position, Publication};
 use omnivox_wire::sse::Parser;
+use omnivox_wire::ws::{Decoder, Message, Role, deflate};
 use proptest::prelude::*;
 
 use super::native;
@@ -93,4 +94,43 @@ fn frames_are_exact() {
         assert_eq!(frame.len(), header + frame.payload().len() + trailer, "{framing:?}");
         assert_eq!(scratch.capacity(), 1 << 16, "the scratch buffer is used again");
     }
+}
+
+/// The messages of a frame, as a client sees them that agreed on compression, and whether one was compressed.
+fn seen(event: &Event, framing: Framing) -> (Vec<Vec<u8>>, bool) {
+    let key = EncodingKey { dialect: 0, format: formats::MESSAGES, framing, qualifier: None };
+    let frame = native().encode(&key, event, &mut BytesMut::new()).unwrap();
+    let agreement = deflate::Offers::parse([deflate::OFFER]).unwrap().accept();
+    let mut client = Decoder::new(Role::Client, 1 << 20, agreement);
+    let mut messages = Vec::new();
+    let mut bytes = &mut frame.wire().to_vec()[..];
+    let mut compressed = false;
+    while !bytes.is_empty() {
+        compressed |= bytes[0] & 0x40 != 0;
+        let step = client.step(bytes).unwrap();
+        match step.message.expect("a frame holds whole messages") {
+            Message::Text(text) => messages.push(text.as_bytes().to_vec()),
+            Message::Binary(data) => messages.push(data.to_vec()),
+            other => panic!("{other:?}"),
+        }
+        let consumed = step.consumed;
+        bytes = &mut bytes[consumed..];
+    }
+    (messages, compressed)
+}
+
+/// Who agreed on compression gets the same messages; only those worth it are compressed.
+#[test]
+fn compressed_messages_are_the_same_messages() {
+    let check = |payload: Payload, worth: bool| {
+        let event = published("a", Some("e"), payload);
+        let ((plain, never), (shared, compressed)) = (seen(&event, Framing::WebSocket), seen(&event, Framing::WebSocketDeflate));
+        assert_eq!(shared, plain);
+        assert_eq!((never, compressed), (false, worth), "{event:?}");
+    };
+    check(Payload::Json(Bytes::from_static(b"1")), false);
+    check(Payload::Json(Bytes::from(format!("[{}]", "1,".repeat(600) + "1"))), true);
+    check(Payload::Text(Bytes::from("ä".repeat(500))), true);
+    check(Payload::Binary(Bytes::from_static(&[0; 511])), false);
+    check(Payload::Binary(Bytes::from_static(&[0; 512])), true);
 }
