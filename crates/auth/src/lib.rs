@@ -6,7 +6,7 @@
 //! - [`Authenticator`]: the door of one app, over everything below.
 //! - [`token`]: signed tokens (JWT) and their rules; [`key`] and [`key_set`]: what verifies them; [`claims`] and [`mercure`]: what they allow.
 //! - [`ticket`]: what browsers put into addresses; [`signature`]: signed requests and webhooks; [`revocation`]: what ended early.
-//! - [`secret`]: secrets, and those derived from an app's; [`turn`]: relay credentials; [`origin`]: pages and cookies.
+//! - [`secret`]: secrets, and those derived from an app's; [`turn`]: relay credentials; [`seat`]: places in rooms; [`origin`]: pages and cookies.
 //! - [`mint`] and [`explain`]: `omnivox token` and `omnivox explain`.
 //!
 //! `docs/credentials.md` says the same to users.
@@ -28,6 +28,7 @@ pub mod mint;
 pub mod origin;
 pub mod presented;
 pub mod revocation;
+pub mod seat;
 pub mod secret;
 pub mod signature;
 pub mod ticket;

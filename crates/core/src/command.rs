@@ -14,6 +14,7 @@ use crate::mark::{Cursor, Mark, Position};
 use crate::name::{ChannelName, SessionId, UserId};
 use crate::pattern::Pattern;
 use crate::publication::{Draft, Publication};
+use crate::room::{IceServers, IceWish, Seat, Seated, Signal};
 
 /// The number under which a session asked; the reply comes back with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,6 +53,12 @@ pub enum Command {
     Manage(Box<Manage>),
     /// A single-use ticket for the session's principal, for clients that can't send a header.
     Ticket,
+    /// Have a seat in a room. It ends with [`Command::Leave`], or some time after the session.
+    Seat(Box<Seat>),
+    /// Say something to one member of a room, from one's own seat.
+    Signal(Box<Signal>),
+    /// Servers that help two peers to connect.
+    Ice(Box<IceWish>),
 }
 
 /// Who the client says it is, and how it came.
@@ -191,6 +198,14 @@ pub enum Reply {
     Managed,
     /// A ticket, and for how many milliseconds it can be used.
     Ticket(Box<str>, u64),
+    /// The session has a seat.
+    Seated(Box<Seated>),
+    /// Somebody else has the seat.
+    Taken,
+    /// The signal is on its way to the session in the seat.
+    Signalled,
+    /// Servers and a credential for them.
+    Ice(Box<IceServers>),
 }
 
 /// The state of a new subscription.

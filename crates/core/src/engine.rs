@@ -160,6 +160,16 @@ pub trait Presence: Send + Sync + 'static {
     /// All entries.
     fn members(&self, key: &ChannelKey) -> Task<Vec<Member>>;
 
+    /// The entries of a session, and those that bear a name.
+    fn find(&self, key: &ChannelKey, session: SessionId, name: Arc<str>) -> Task<Vec<Member>> {
+        let members = self.members(key);
+        Box::pin(async move {
+            let mut members = members.await?;
+            members.retain(|member| member.session == session || member.key == name);
+            Ok(members)
+        })
+    }
+
     /// All entries of the channels that a watch means, in order of their names, of at most so many channels.
     fn present(&self, app: &AppId, watch: &Watch, most: usize) -> Task<Vec<(ChannelName, Vec<Member>)>>;
 }

@@ -25,6 +25,7 @@ pub mod pattern_table;
 pub mod payload;
 pub mod presence;
 pub mod publication;
+pub mod room;
 pub mod session;
 pub mod wheel;
 

@@ -45,6 +45,14 @@ pub struct Limits {
     pub member_data_bytes_max: usize,
     /// Members of one channel.
     pub members_per_channel_max: usize,
+    /// Seats in one room: members that signal to each other.
+    pub seats_per_room_max: usize,
+    /// How long the seat of a session that was lost is kept for it.
+    pub seat_grace: Duration,
+    /// Signals that one session may send at once.
+    pub signals_burst_max: usize,
+    /// Signals that one session may send each second after that.
+    pub signals_per_second_max: usize,
     /// Publications in one answer of history, a poll or a resume.
     pub history_page_max: usize,
     /// How long a poll is held.
@@ -81,6 +89,10 @@ impl Default for Limits {
             publication_id_bytes_max: 255,
             member_data_bytes_max: 4 << 10,
             members_per_channel_max: 10_000,
+            seats_per_room_max: 64,
+            seat_grace: Duration::from_secs(15),
+            signals_burst_max: 200,
+            signals_per_second_max: 50,
             history_page_max: 1_000,
             poll_time_max: Duration::from_secs(30),
             channels_max: 1_000_000,

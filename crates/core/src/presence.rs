@@ -47,6 +47,11 @@ impl PresenceSet {
         self.members.values().cloned().collect()
     }
 
+    /// The entries of a session, and those that bear a name.
+    pub fn find(&self, session: SessionId, name: &str) -> Vec<Member> {
+        self.members.values().filter(|member| member.session == session || &*member.key == name).cloned().collect()
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.members.len()

@@ -4,8 +4,9 @@
 //! the [`Outcome`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use omnivox_auth::revocation::Revoked;
 use omnivox_auth::{Authenticator, Memory, Settings};
 use omnivox_core::Limits;
@@ -18,7 +19,9 @@ use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::publication::Draft;
 use smallvec::SmallVec;
 
+use crate::bursts::Bursts;
 use crate::memory::Clock;
+use crate::rooms::{self, Relay};
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
 const REVOKED_FOR_MS: u64 = 24 * 3600 * 1000;
@@ -45,6 +48,8 @@ pub struct Hub {
     presence: Arc<dyn Presence>,
     limits: Arc<Limits>,
     clock: Clock,
+    pub(crate) bursts: Bursts,
+    relay: OnceLock<Arc<dyn Relay>>,
 }
 
 /// What a command came to.
@@ -73,7 +78,7 @@ pub struct Caller {
 impl Hub {
     /// A hub over an engine.
     pub fn new(apps: Vec<Settings>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>, clock: Clock) -> Self {
-        let hub = Self { apps: RwLock::default(), log, presence, limits, clock };
+        let hub = Self { apps: RwLock::default(), log, presence, limits, clock, bursts: Bursts::default(), relay: OnceLock::new() };
         hub.replace_apps(apps);
         hub
     }
@@ -101,6 +106,16 @@ impl Hub {
     /// The presence sets, for shards whose sessions end.
     pub fn presence(&self) -> &Arc<dyn Presence> {
         &self.presence
+    }
+
+    /// Lets the hub give out credentials for a relay. Only the first one counts.
+    pub fn set_relay(&self, relay: Arc<dyn Relay>) {
+        let _ = self.relay.set(relay);
+    }
+
+    /// The relay, when there is one.
+    pub fn relay(&self) -> Option<&Arc<dyn Relay>> {
+        self.relay.get()
     }
 
     /// The limits.
@@ -144,6 +159,9 @@ impl Hub {
             Command::Channels(prefix) => door.channels(&prefix),
             Command::Manage(manage) => door.manage(*manage),
             Command::Ticket => door.ticket(&entry),
+            Command::Seat(seat) => door.seat(*seat),
+            Command::Signal(signal) => door.signal(*signal),
+            Command::Ice(wish) => door.ice(*wish),
         }
     }
 
@@ -273,25 +291,33 @@ impl Door<'_> {
         draft.channels.iter().try_for_each(|channel| self.check(channel, Permissions::PUBLISH))
     }
 
-    fn enter(&self, enter: Enter) -> Result<Running, Denied> {
-        self.check(&enter.channel, Permissions::PRESENCE)?;
-        if !self.app.namespaces.of(&enter.channel).presence {
-            return Err(Denied::Forbidden(
-                format!("presence is off for channel `{}` (its namespace's `presence` setting)", enter.channel).into(),
-            ));
+    /// Whether the caller may be seen in the channel, with that data.
+    pub(crate) fn check_presence(&self, channel: &ChannelName, data: Option<&Bytes>) -> Result<(), Denied> {
+        self.check(channel, Permissions::PRESENCE)?;
+        if !self.app.namespaces.of(channel).presence {
+            return Err(Denied::Forbidden(format!("presence is off for channel `{channel}` (its namespace's `presence` setting)").into()));
         }
-        let limits = &self.hub.limits;
-        if enter.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
-            let words = format!("a member's data has at most {} bytes", limits.member_data_bytes_max);
+        let most = self.hub.limits.member_data_bytes_max;
+        if data.is_some_and(|data| data.len() > most) {
+            let words = format!("a member's data has at most {most} bytes");
             return Err(Denied::Limit { setting: "member_data_bytes_max", words: words.into() });
         }
+        Ok(())
+    }
+
+    fn enter(&self, enter: Enter) -> Result<Running, Denied> {
+        self.check_presence(&enter.channel, enter.data.as_ref())?;
+        rooms::check_entry_name(&enter.key)?;
         let key = self.key(&enter.channel);
         let member = Member { session: self.caller.session, key: enter.key, user: self.principal.user.clone(), data: enter.data };
-        let entering = self.hub.presence.enter(&key, member, enter.update_only, limits.members_per_channel_max);
+        let entering = self.hub.presence.enter(&key, member, enter.update_only, self.hub.limits.members_per_channel_max);
         Ok(reply(entering, |()| Reply::Entered))
     }
 
-    fn leave(&self, channel: &ChannelName, key: &str) -> Result<Running, Denied> {
+    fn leave(&self, channel: &ChannelName, key: &Arc<str>) -> Result<Running, Denied> {
+        if rooms::check_entry_name(key).is_err() {
+            return Ok(reply(self.hub.unseat(self.principal, channel, self.caller.session, key), |()| Reply::Left));
+        }
         let leaving = self.hub.presence.leave(&self.key(channel), self.caller.session, key);
         Ok(reply(leaving, |()| Reply::Left))
     }
@@ -341,6 +367,9 @@ impl Door<'_> {
             Manage::DisconnectSession(session) => Whom::Session(session),
             Manage::RevokeUser(user) => {
                 self.revoke(Revoked::User(user.clone()))?;
+                if let Some(relay) = self.hub.relay() {
+                    relay.cut_off_user(&self.app.id, &user);
+                }
                 Whom::User(user)
             }
             Manage::RevokeToken(token) => {

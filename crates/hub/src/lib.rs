@@ -2,16 +2,19 @@
 //!
 //! - [`memory`]: the engine of a node that needs nothing but itself.
 //! - [`inbox`]: how news reach the shards, bounded.
+//! - [`rooms`]: seats and signals of peers who call each other.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
 //!
 //! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
 //!
 //! Invariant: no lock is held across an await, and a publisher never waits for a shard.
 
+mod bursts;
 pub mod hub;
 pub mod inbox;
 pub mod memory;
 mod patterns;
+pub mod rooms;
 
 pub use hub::{AppEntry, Hub, Outcome};
 pub use inbox::{Inbox, Inboxes};

@@ -24,7 +24,7 @@ use omnivox_core::history::History;
 use omnivox_core::mark::{Cursor, Epoch, Mark, Position};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::presence::PresenceSet;
-use omnivox_core::publication::{Draft, NAME_TAG, Place, Publication};
+use omnivox_core::publication::{Audience, Draft, NAME_TAG, Place, Publication};
 use smallvec::SmallVec;
 
 const STRIPES: usize = 256;
@@ -488,7 +488,7 @@ impl Log for MemoryEngine {
         let log = self.app(app);
         let cursor = Cursor { epoch: log.epoch, stamp: *lock(&log.sequencer) };
         let publication = Publication { app: app.clone(), draft, places: SmallVec::new(), cursor, at_ms: (self.clock)() };
-        self.announcer.announce(ShardSet::ALL, Announcement::Direct(Arc::new(publication)));
+        self.announcer.announce(concerned_by(&publication.draft.audience), Announcement::Direct(Arc::new(publication)));
         ready(Ok(()))
     }
 
@@ -538,6 +538,10 @@ impl Presence for MemoryEngine {
         ready(Ok(()))
     }
 
+    fn find(&self, key: &ChannelKey, session: SessionId, name: Arc<str>) -> Task<Vec<Member>> {
+        ready(Ok(self.stripe(key).channels.get(key).map_or_else(Vec::new, |channel| channel.presence.find(session, &name))))
+    }
+
     fn members(&self, key: &ChannelKey) -> Task<Vec<Member>> {
         let members = self.stripe(key).channels.get(key).map_or_else(Vec::new, |channel| channel.presence.members());
         ready(Ok(members))
@@ -546,6 +550,18 @@ impl Presence for MemoryEngine {
     fn present(&self, app: &AppId, watch: &Watch, most: usize) -> Task<Vec<(ChannelName, Vec<Member>)>> {
         ready(Ok(self.present_now(app, watch, most)))
     }
+}
+
+/// The shards that a direct message has to go to: those of its sessions, or all because a user may be anywhere.
+fn concerned_by(audience: &Audience) -> ShardSet {
+    if audience.sessions.is_empty() || !audience.users.is_empty() {
+        return ShardSet::ALL;
+    }
+    let mut shards = ShardSet::default();
+    for session in audience.sessions.iter().filter(|session| session.shard < ShardSet::MAX) {
+        shards.insert(session.shard);
+    }
+    shards
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

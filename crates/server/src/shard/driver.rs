@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use omnivox_core::channel::Seating;
 use omnivox_core::command::{
@@ -16,8 +16,10 @@ use omnivox_core::event::Event;
 use omnivox_core::grants::Principal;
 use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
 use omnivox_core::pattern_table::PatternKey;
+use omnivox_core::room::SEAT_MARK;
 use omnivox_core::session::{Action, Actions, CarrierId, Drain, ExchangeId, Heartbeat, Input, NewSession, Session};
 use omnivox_core::{Frame, Outbox, Pattern, Publication};
+use omnivox_hub::Hub;
 use omnivox_hub::hub::{Caller, Outcome};
 use smallvec::SmallVec;
 
@@ -59,6 +61,8 @@ pub(super) struct Slot {
     pub last_stamp: u64,
     pub dirty: bool,
     pub ending: bool,
+    /// Whether it lost the right to be here, so that nothing is kept for its return.
+    sent_away: bool,
 }
 
 /// No connection has this number.
@@ -78,6 +82,7 @@ pub(super) enum After {
     Subscribe { subscribe: Box<Subscribe>, gates: Gates },
     Entered(ChannelName, Arc<str>),
     Left(ChannelName, Arc<str>),
+    Seated(ChannelName),
 }
 
 /// Where a session waits until its subscribe is answered.
@@ -125,6 +130,7 @@ impl Slot {
             last_stamp: 0,
             dirty: false,
             ending: false,
+            sent_away: false,
         }
     }
 
@@ -150,6 +156,14 @@ impl Slot {
     /// How many channels and patterns it is subscribed to.
     fn subscriptions(&self) -> usize {
         self.seats.len() + self.pattern_seats.as_ref().map_or(0, |seats| seats.len())
+    }
+
+    /// Takes note of an entry in a presence set.
+    fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>) {
+        let entries = self.entries.get_or_insert_default();
+        if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {
+            entries.push((channel, key));
+        }
     }
 
     /// When the session wants to be woken.
@@ -337,6 +351,7 @@ impl Shard {
     pub(super) fn close_session(&mut self, at: SlotRef, reason: CloseReason) {
         let Some(slot) = self.slot(at).filter(|slot| !slot.ending) else { return };
         slot.ending = true;
+        slot.sent_away = matches!(reason, CloseReason::Kicked | CloseReason::Expired);
         self.metrics().count_close(reason.label());
         self.step(at, Input::Control(Control::Close(reason)));
         self.end_session(at);
@@ -372,6 +387,11 @@ impl Shard {
         }
         if let (Some(entries), Some(principal)) = (slot.entries, &slot.principal) {
             for (channel, key) in *entries {
+                if key.starts_with(SEAT_MARK) {
+                    let grace = if slot.sent_away { Duration::ZERO } else { self.common.hub.limits().seat_grace };
+                    keep_seat(self.common.hub.clone(), principal.clone(), (channel, session_id, key), grace);
+                    continue;
+                }
                 let leaving = self.common.hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session_id, &key);
                 background(leaving);
             }
@@ -481,6 +501,7 @@ impl Shard {
                 let Enter { channel, key, .. } = &**enter;
                 After::Entered(channel.clone(), key.clone())
             }
+            Command::Seat(seat) => After::Seated(seat.channel.clone()),
             Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
             Command::Members(_)
             | Command::Present(_)
@@ -488,7 +509,9 @@ impl Shard {
             | Command::History(..)
             | Command::Channels(_)
             | Command::Manage(_)
-            | Command::Ticket => After::Nothing,
+            | Command::Ticket
+            | Command::Signal(_)
+            | Command::Ice(_) => After::Nothing,
         }
     }
 
@@ -551,18 +574,14 @@ impl Shard {
                 slot.principal = Some(principal.clone());
                 self.schedule_expiry(at);
             }
-            (After::Entered(channel, key), _) => {
-                let entries = slot.entries.get_or_insert_default();
-                if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {
-                    entries.push((channel, key));
-                }
-            }
+            (After::Entered(channel, key), _) => slot.keep_entry(channel, key),
+            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone()),
             (After::Left(channel, key), _) => {
                 if let Some(entries) = &mut slot.entries {
                     entries.retain(|(known, entry)| *known != channel || *entry != key);
                 }
             }
-            (After::Connect | After::Nothing | After::Subscribe { .. }, _) => {}
+            (After::Connect | After::Nothing | After::Subscribe { .. } | After::Seated(_), _) => {}
         }
     }
 
@@ -718,6 +737,19 @@ fn subscribed(subscribe: &Subscribe, joined: &Joined, missed: &[(Arc<Publication
         recovered: missed.iter().filter(|(publication, _)| unnamed(publication)).count(),
     });
     Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), more: joined.more }
+}
+
+/// Keeps a seat for a while after its session was lost.
+fn keep_seat(hub: Arc<Hub>, principal: Arc<Principal>, (channel, session, member): (ChannelName, SessionId, Arc<str>), grace: Duration) {
+    if grace.is_zero() {
+        return background(hub.unseat(&principal, &channel, session, &member));
+    }
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(grace).await;
+        if let Err(error) = hub.unseat(&principal, &channel, session, &member).await {
+            tracing::warn!(%error, "the end of a seat could not be told to the engine");
+        }
+    });
 }
 
 /// Lets an engine finish something that nobody waits for.

@@ -11,6 +11,7 @@ use omnivox_core::event::Member;
 use omnivox_core::history::History;
 use omnivox_core::presence::PresenceSet;
 use omnivox_core::publication::{Form, NAME_TAG};
+use omnivox_core::room::{Claim, IceServers, SEAT_MARK, Seat};
 use omnivox_core::{
     AppId, ChannelName, Credential, Cursor, Denied, Draft, Epoch, Grant, Mark, Pattern, Payload, Permissions, Place, Position,
     PresenceEvent, Principal, Publication, SessionId, UserId,
@@ -45,6 +46,8 @@ pub(super) struct Hub {
     names: BTreeMap<Arc<str>, Cursor>,
     denials: Vec<(String, Denied)>,
     retention: Retention,
+    /// The secrets of seats, in the order in which they were first shown.
+    secrets: Vec<Box<str>>,
 }
 
 impl Hub {
@@ -61,6 +64,7 @@ impl Hub {
             names: BTreeMap::new(),
             denials: Vec::new(),
             retention: Retention::default(),
+            secrets: Vec::new(),
         }
     }
 
@@ -241,6 +245,21 @@ impl Hub {
         self.presence.get_mut(channel)?.leave(channel, session, key)
     }
 
+    /// The name of the seat that a claim is for, and what its entry carries; nothing for a name that is empty.
+    pub(super) fn claim(&mut self, seat: &Seat) -> Option<(String, Option<Bytes>)> {
+        match &seat.claim {
+            Claim::Name { name, token } => Some((format!("{SEAT_MARK}{name}"), Some(Bytes::from(format!("{{\"proof\":\"{token}\"}}"))))),
+            Claim::Secret { secret, .. } => {
+                let known = self.secrets.iter().position(|known| known == secret);
+                let at = known.unwrap_or_else(|| {
+                    self.secrets.push(secret.clone());
+                    self.secrets.len() - 1
+                });
+                Some((format!("{SEAT_MARK}{}", at + 1), seat.data.clone()))
+            }
+        }
+    }
+
     /// Takes a session out of every set.
     pub(super) fn leave_all(&mut self, session: SessionId) -> Vec<PresenceEvent> {
         let mut events = Vec::new();
@@ -267,6 +286,18 @@ impl Hub {
             members: self.presence.get(channel).map_or(0, PresenceSet::len),
         })
         .collect()
+    }
+}
+
+/// The relay of every transcript.
+pub(super) fn ice() -> IceServers {
+    IceServers {
+        stun: vec!["stun:relay.test:3478".into()],
+        turn: vec!["turn:relay.test:3478?transport=udp".into(), "turn:relay.test:3478?transport=tcp".into()],
+        username: "1700000600:demo/ana/room".into(),
+        credential: "cGFzc3dvcmQ=".into(),
+        ttl_s: 600,
+        expires_s: 1_700_000_600,
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use omnivox_core::command::{Delivery, Enter, Replay, Subscribe, Subscribed};
 use omnivox_core::event::Member;
 use omnivox_core::http::Upgrade;
+use omnivox_core::room::{Claim, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
 use omnivox_core::session::{Drain, NewSession, OpenContext};
 use omnivox_core::{
     Action, Actions, CarrierId, ChannelName, Command, Control, Denied, Dialect, Event, ExchangeId, Frame, Framing, Grant, Input, Opening,
@@ -430,6 +431,9 @@ impl<'d> Stage<'d> {
             Command::Channels(prefix) => Reply::Channels(self.hub.channels(&prefix)),
             Command::Manage(_) => Reply::Managed,
             Command::Ticket => Reply::Ticket("ticket".into(), 30_000),
+            Command::Seat(seat) => self.seat(actor, *seat),
+            Command::Signal(signal) => return self.signal(actor, &signal),
+            Command::Ice(_) => Reply::Ice(Box::new(hub::ice())),
         })
     }
 
@@ -557,6 +561,44 @@ impl<'d> Stage<'d> {
             self.announce_presence(event);
         }
         Ok(Reply::Entered)
+    }
+
+    /// Gives a seat: `~N` for the Nth secret that was ever shown, `~NAME` for a name that nobody else has.
+    fn seat(&mut self, actor: usize, seat: Seat) -> Reply {
+        let id = self.actors[actor].id;
+        let Some((key, data)) = self.hub.claim(&seat) else { return Reply::Taken };
+        let key: Arc<str> = key.into();
+        let members = self.hub.members(&seat.channel);
+        if members.iter().any(|other| other.key == key && other.session != id && other.data != data) {
+            return Reply::Taken;
+        }
+        let user = self.actors[actor].principal.as_ref().and_then(|principal| principal.user.clone());
+        let own = Member { session: id, key: key.clone(), user, data };
+        let entered = self.hub.enter(&seat.channel, own);
+        let old = members.iter().filter(|other| other.key == key && other.session != id);
+        let left: Vec<_> = old.filter_map(|old| self.hub.leave(&seat.channel, old.session, &old.key)).collect();
+        entered.into_iter().chain(left).for_each(|event| self.announce_presence(event));
+        let others = members.into_iter().filter(|other| other.key != key && other.key.starts_with(SEAT_MARK));
+        let peers = others.map(|member| Peer { polite: is_polite(&key, &member.key), member }).collect();
+        let ice = matches!(seat.claim, Claim::Secret { .. }).then(|| Box::new(hub::ice()));
+        Reply::Seated(Box::new(Seated { member: key, peers, ice }))
+    }
+
+    fn signal(&mut self, actor: usize, signal: &Signal) -> Result<Reply, Denied> {
+        let members = self.hub.members(&signal.channel);
+        let own = members.iter().find(|member| member.session == self.actors[actor].id && member.key.starts_with(SEAT_MARK));
+        let from = own.ok_or_else(|| Denied::Forbidden("take a seat first".into()))?;
+        let to: Vec<SessionId> = members.iter().filter(|member| member.key == signal.to).map(|member| member.session).collect();
+        if to.is_empty() {
+            return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
+        }
+        let publication = self.hub.direct(signal.draft(&from.key, to.iter().copied()), self.unix_ms());
+        for other in 0..self.actors.len() {
+            if to.contains(&self.actors[other].id) && self.actors[other].session.is_some() {
+                self.input(other, Input::Control(Control::Direct(publication.clone())));
+            }
+        }
+        Ok(Reply::Signalled)
     }
 
     fn hub_words(&mut self, line: usize, label: &str, words: &str) {

@@ -1,6 +1,7 @@
 //! Commands and reasons in the words of a transcript.
 
 use omnivox_core::publication::Form;
+use omnivox_core::room::Claim;
 use omnivox_core::{ChannelName, CloseReason, Command, Credential, Draft};
 
 use super::shown;
@@ -58,6 +59,22 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         Command::Channels(prefix) => ("channels", prefix.to_string()),
         Command::Manage(manage) => ("manage", format!("{manage:?}")),
         Command::Ticket => ("ticket", String::new()),
+        Command::Seat(seat) => {
+            let claim = match &seat.claim {
+                Claim::Secret { secret, member } => {
+                    format!("secret {secret}{}", member.as_deref().map(|member| format!(" as {member}")).unwrap_or_default())
+                }
+                Claim::Name { name, token } => format!("name {name} token {token}"),
+            };
+            let data = seat.data.as_deref().map(|data| format!(" {}", shown(data))).unwrap_or_default();
+            ("seat", format!("{} {claim}{data}", seat.channel))
+        }
+        Command::Signal(signal) => ("signal", format!("{} {} {}", signal.channel, signal.to, shown(&signal.data))),
+        Command::Ice(wish) => {
+            let room = wish.channel.as_ref().map(|room| format!(" {room}")).unwrap_or_default();
+            let ttl = wish.ttl_s.map(|ttl| format!(" for {ttl} s")).unwrap_or_default();
+            ("ice", format!("{room}{ttl}").trim_start().to_owned())
+        }
     };
     (kind, format!("{kind} {rest}").trim_end().to_owned())
 }
