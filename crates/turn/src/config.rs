@@ -92,9 +92,9 @@ pub struct Config {
     pub authorize: Arc<dyn Authorize>,
     /// Signs nonces. Nodes behind one address need the same; without one it is drawn at start.
     pub nonce_key: Option<[u8; 32]>,
-    /// The kernel's receive buffer of each socket; zero leaves it alone.
+    /// The kernel's receive buffer of each relay, and a quarter of each UDP listener's; zero leaves them alone.
     pub receive_buffer_bytes: usize,
-    /// The kernel's send buffer of each socket; zero leaves it alone.
+    /// The same for sending.
     pub send_buffer_bytes: usize,
     /// Bounds of TCP and TLS clients.
     pub streams: StreamLimits,

@@ -231,7 +231,8 @@ fn open(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socke
 
 fn bind_udp(address: SocketAddr, config: &Config) -> io::Result<UdpSocket> {
     let socket = open(address, Type::DGRAM, Protocol::UDP)?;
-    relays::set_buffers(&socket, config.receive_buffer_bytes, config.send_buffer_bytes);
+    // All clients of a worker share it, so it is given four times what a relay has.
+    socket::set_buffers(socket.as_fd(), config.receive_buffer_bytes.saturating_mul(4), config.send_buffer_bytes.saturating_mul(4));
     if address.ip().is_unspecified() {
         socket::receive_destination(socket.as_fd(), address.is_ipv6())?;
     }

@@ -130,7 +130,7 @@ impl Relays {
             return Some(RelaySocket::Tcp { listener: socket.into(), bind });
         }
         socket.bind(&bind.into()).ok()?;
-        set_buffers(&socket, self.receive_buffer_bytes, self.send_buffer_bytes);
+        socket::set_buffers(socket.as_fd(), self.receive_buffer_bytes, self.send_buffer_bytes);
         let _ = socket::receive_errors(socket.as_fd(), v6);
         socket::receive_segments(socket.as_fd());
         Some(RelaySocket::Udp { socket: socket.into(), v6, dont_fragment: false, appetite: Appetite::default() })
@@ -167,16 +167,6 @@ impl Relays {
 
 fn taken(directory: &Directory, ip: IpAddr, port: u16) -> bool {
     directory.owner(SocketAddr::new(ip, port)).is_some()
-}
-
-/// The kernel clamps what is too much, so a refusal is no reason to fail.
-pub(super) fn set_buffers(socket: &Socket, receive: usize, send: usize) {
-    if receive > 0 {
-        let _ = socket.set_recv_buffer_size(receive);
-    }
-    if send > 0 {
-        let _ = socket.set_send_buffer_size(send);
-    }
 }
 
 impl Host for Relays {

@@ -120,6 +120,18 @@ fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io
     Ok(())
 }
 
+/// Sizes a socket's buffers; zero leaves one alone. A privileged process may pass the kernel's limit, any other is clamped to
+/// it, so a refusal is no reason to fail.
+pub(super) fn set_buffers(fd: BorrowedFd<'_>, receive: usize, send: usize) {
+    let wishes = [(receive, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (send, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)];
+    for (bytes, force, ask) in wishes.into_iter().filter(|(bytes, ..)| *bytes > 0) {
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        if set_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
+            let _ = set_option(fd, libc::SOL_SOCKET, ask, bytes);
+        }
+    }
+}
+
 /// Lets the kernel join datagrams of one sender. Old kernels can't, which costs speed only.
 pub(super) fn receive_segments(fd: BorrowedFd<'_>) {
     let _ = set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);

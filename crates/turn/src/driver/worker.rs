@@ -33,9 +33,9 @@ type Fast = foldhash::fast::RandomState;
 
 /// Between two sweeps.
 const SWEEP_MILLIS: u64 = 1000;
-/// A busy worker rests this long between two rounds (the kernel makes about 100 out of it), so that each round finds several packets
+/// A busy worker rests this long between two rounds (the kernel adds about 50), so that each round finds several packets
 /// and not one: waking up costs more than relaying. A network card does the same with its interrupts.
-const NAP: Duration = Duration::from_micros(50);
+const NAP: Duration = Duration::from_micros(200);
 /// Packets per millisecond from which a worker counts as busy.
 const BUSY_PACKETS: u64 = 8;
 /// Clients that were handed over and whose datagrams still arrive here.
