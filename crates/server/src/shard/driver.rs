@@ -1,96 +1,27 @@
-//! The driver: gives sessions their inputs, does their actions, runs their commands in order.
+//! The driver: gives sessions their inputs, does their actions, ends them.
 //!
 //! Invariant: a session never waits and is never entered twice; what follows from an action comes to it as a later input of the same turn.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
+use omnivox_core::Frame;
 use omnivox_core::channel::Seating;
-use omnivox_core::command::{
-    CloseReason, Command, Control, Denied, Enter, Replay, Reply, Subscribe, Subscribed, SubscribedChannel, SubscribedPatterns, Ticket,
-};
-use omnivox_core::engine::Joined;
+use omnivox_core::command::{CloseReason, Control, Denied, Ticket};
 use omnivox_core::event::Event;
 use omnivox_core::grants::Principal;
 use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
-use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::room::SEAT_MARK;
-use omnivox_core::session::{Action, Actions, CarrierId, Drain, ExchangeId, Heartbeat, Input, NewSession, Session};
-use omnivox_core::{Frame, Outbox, Pattern, Publication};
+use omnivox_core::session::{Action, Actions, CarrierId, ExchangeId, Heartbeat, Input};
 use omnivox_hub::Hub;
-use omnivox_hub::hub::{Caller, Outcome};
-use smallvec::SmallVec;
+use omnivox_hub::hub::Outcome;
 
+use super::Shard;
+use super::commands::After;
 use super::conn::{Mode, SlotRef};
-use super::{Shard, fanout};
-use crate::metrics::{add, sub};
-
-/// A session and what the driver knows of it.
-pub(super) struct Slot {
-    pub generation: u32,
-    /// Out while it handles an input.
-    session: Option<Box<dyn Session>>,
-    pub principal: Option<Arc<Principal>>,
-    pub heartbeat: Heartbeat,
-    message_bytes_max: Option<usize>,
-    /// Its carriers, as connections.
-    carriers: SmallVec<[u32; 1]>,
-    /// The carrier that drains the outbox.
-    pub promoted: Option<u32>,
-    /// The exchange that opened it: if that becomes a carrier it is promoted by itself. `ANSWERED` once it has been answered otherwise.
-    opened_by: Option<u32>,
-    /// Connections whose requests it has not answered.
-    pub exchanges: SmallVec<[u32; 1]>,
-    pub hold: Option<Box<(u32, Drain)>>,
-    pub outbox: Outbox,
-    pub seats: Vec<Seating>,
-    /// Its seats at patterns.
-    #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
-    pattern_seats: Option<Box<Vec<Seating>>>,
-    /// Its entries in presence sets.
-    entries: Option<Box<Vec<(ChannelName, Arc<str>)>>>,
-    commands: Option<Box<Commands>>,
-    /// The time of its entry in the wheel; 0 for none.
-    pub timer_ms: u64,
-    /// Whether the wheel has an entry for the end of its credential.
-    pub expiry_watched: bool,
-    key: Option<Box<str>>,
-    /// The stamp of the last publication that it was given in one of several channels.
-    pub last_stamp: u64,
-    pub dirty: bool,
-    pub ending: bool,
-    /// Whether it lost the right to be here, so that nothing is kept for its return.
-    sent_away: bool,
-}
-
-/// No connection has this number.
-const ANSWERED: u32 = u32::MAX;
-
-/// Commands that wait for the one that is running.
-#[derive(Default)]
-struct Commands {
-    running: bool,
-    waiting: VecDeque<(Ticket, Command)>,
-}
-
-/// What remains to be done when a command is through.
-pub(super) enum After {
-    Nothing,
-    Connect,
-    Subscribe { subscribe: Box<Subscribe>, gates: Gates },
-    Entered(ChannelName, Arc<str>),
-    Left(ChannelName, Arc<str>),
-    Seated(ChannelName),
-}
-
-/// Where a session waits until its subscribe is answered.
-#[derive(Default)]
-pub(super) struct Gates {
-    channels: SmallVec<[u32; 1]>,
-    patterns: SmallVec<[u32; 0]>,
-}
+use super::slot::{ANSWERED, Slot};
+use crate::metrics::sub;
 
 /// Something that is still to be done in this turn.
 pub(super) enum Work {
@@ -106,78 +37,12 @@ pub(super) enum Work {
     Once(SlotRef, Frame),
 }
 
-impl Slot {
-    pub(super) fn new(generation: u32, new: NewSession) -> Self {
-        Self {
-            generation,
-            session: Some(new.session),
-            principal: None,
-            heartbeat: new.heartbeat,
-            message_bytes_max: new.message_bytes_max,
-            carriers: SmallVec::new(),
-            promoted: None,
-            opened_by: None,
-            exchanges: SmallVec::new(),
-            hold: None,
-            outbox: Outbox::default(),
-            seats: Vec::new(),
-            pattern_seats: None,
-            entries: None,
-            commands: None,
-            timer_ms: 0,
-            expiry_watched: false,
-            key: new.key,
-            last_stamp: 0,
-            dirty: false,
-            ending: false,
-            sent_away: false,
-        }
-    }
-
-    /// The reference to this slot, given its place.
-    pub(super) fn at(&self, slot: usize) -> SlotRef {
-        SlotRef { slot: slot as u32, generation: self.generation }
-    }
-
-    /// Gives the session an input and takes its actions.
-    pub(super) fn handle(&mut self, input: Input<'_>) -> Actions {
-        let mut actions = Actions::default();
-        if let Input::Exchange(exchange, _) = &input
-            && self.opened_by.is_none()
-        {
-            self.opened_by = Some(exchange.0);
-        }
-        if let Some(session) = &mut self.session {
-            session.handle(super::now(), input, &mut actions);
-        }
-        actions
-    }
-
-    /// How many channels and patterns it is subscribed to.
-    fn subscriptions(&self) -> usize {
-        self.seats.len() + self.pattern_seats.as_ref().map_or(0, |seats| seats.len())
-    }
-
-    /// Takes note of an entry in a presence set.
-    fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>) {
-        let entries = self.entries.get_or_insert_default();
-        if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {
-            entries.push((channel, key));
-        }
-    }
-
-    /// When the session wants to be woken.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.session.as_ref().and_then(|session| session.next_timeout())
-    }
-}
-
 impl Shard {
     pub(super) fn slot(&mut self, at: SlotRef) -> Option<&mut Slot> {
         self.sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation)
     }
 
-    fn session_id(&self, at: SlotRef) -> SessionId {
+    pub(super) fn session_id(&self, at: SlotRef) -> SessionId {
         SessionId { node: self.common.node, shard: self.id, slot: at.slot, generation: at.generation }
     }
 
@@ -408,294 +273,22 @@ impl Shard {
     }
 
     /// Gives up a seat; the last one of a channel tells the engine.
-    fn leave(&mut self, seat: Seating) {
+    pub(super) fn leave(&mut self, seat: Seating) {
         let key = self.table.channel(seat.channel).key.clone();
         if self.table.leave(seat) {
             self.forget_channel(&key);
         }
     }
 
-    fn leave_pattern(&mut self, seat: Seating) {
+    pub(super) fn leave_pattern(&mut self, seat: Seating) {
         if let Some(app) = self.patterns.leave(seat) {
             self.common.hub.log().unwatch(&app, self.id);
         }
     }
 
-    fn forget_channel(&mut self, key: &ChannelKey) {
+    pub(super) fn forget_channel(&mut self, key: &ChannelKey) {
         sub(&self.metrics().local_channels, 1);
         self.common.hub.log().unsubscribe(key, self.id);
-    }
-
-    /// Runs a command, or lets it wait for those before it.
-    fn run_command(&mut self, at: SlotRef, ticket: Ticket, command: Command) {
-        let most = self.common.hub.limits().commands_in_flight_max;
-        let Some(slot) = self.slot(at) else { return };
-        if let Some(commands) = slot.commands.as_mut().filter(|commands| commands.running) {
-            if commands.waiting.len() >= most {
-                let words = format!("{most} commands of this connection wait already; wait for answers before you send more");
-                let denied = Denied::Limit { setting: "commands_in_flight_max", words: words.into() };
-                return self.work.push_back(Work::Finished(at, ticket, After::Nothing, Err(denied)));
-            }
-            commands.waiting.push_back((ticket, command));
-            return;
-        }
-        self.start_command(at, ticket, command);
-    }
-
-    fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
-        let session = self.session_id(at);
-        let Some(slot) = self.slot(at) else { return };
-        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions() };
-        let after = self.before(at, session, &mut command);
-        let hub = self.common.hub.clone();
-        let mut running = hub.run(&caller, command, self.id);
-        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => self.work.push_back(Work::Finished(at, ticket, after, result)),
-            Poll::Pending => {
-                if let Some(slot) = self.slot(at) {
-                    slot.commands.get_or_insert_default().running = true;
-                }
-                let this = self.this.clone();
-                tokio::task::spawn_local(async move {
-                    let result = running.await;
-                    let Some(shard) = this.upgrade() else { return };
-                    let mut shard = shard.borrow_mut();
-                    shard.work.push_back(Work::Finished(at, ticket, after, result));
-                    shard.settle();
-                });
-            }
-        }
-    }
-
-    /// What the shard does before the hub runs a command, and what it must remember for afterwards.
-    fn before(&mut self, at: SlotRef, session: SessionId, command: &mut Command) -> After {
-        match command {
-            Command::Connect(_) => After::Connect,
-            Command::Subscribe(subscribe) => {
-                let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return After::Nothing };
-                let mut gates = Gates::default();
-                for channel in &subscribe.channels {
-                    let channels = self.table.len();
-                    gates.channels.push(self.table.gate(&ChannelKey::new(&principal.app, channel), at.slot));
-                    add(&self.metrics().local_channels, (self.table.len() - channels) as u64);
-                }
-                for pattern in &subscribe.patterns {
-                    let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
-                    gates.patterns.push(self.patterns.gate(&key, at.slot));
-                }
-                After::Subscribe { subscribe: subscribe.clone(), gates }
-            }
-            Command::Unsubscribe(channel) => {
-                self.unsubscribe(at, channel);
-                After::Nothing
-            }
-            Command::UnsubscribePattern(pattern) => {
-                self.unsubscribe_pattern(at, pattern);
-                After::Nothing
-            }
-            Command::Publish(drafts) => {
-                drafts.iter_mut().for_each(|draft| draft.published_by(session));
-                After::Nothing
-            }
-            Command::Enter(enter) | Command::Appear(enter) => {
-                let Enter { channel, key, .. } = &**enter;
-                After::Entered(channel.clone(), key.clone())
-            }
-            Command::Seat(seat) => After::Seated(seat.channel.clone()),
-            Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
-            Command::Members(_)
-            | Command::Present(_)
-            | Command::Locate(_)
-            | Command::History(..)
-            | Command::Channels(_)
-            | Command::Manage(_)
-            | Command::Ticket
-            | Command::Signal(_)
-            | Command::Ice(_) => After::Nothing,
-        }
-    }
-
-    fn unsubscribe(&mut self, at: SlotRef, channel: &ChannelName) {
-        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
-        let Some(index) = self.table.find(&ChannelKey::new(&principal.app, channel)) else { return };
-        self.give_up_seat(at, index);
-    }
-
-    fn unsubscribe_pattern(&mut self, at: SlotRef, pattern: &Pattern) {
-        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
-        let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
-        if let Some(index) = self.patterns.find(&key) {
-            self.give_up_pattern(at, index);
-        }
-    }
-
-    /// Takes the session's seat at a pattern away, if it has one.
-    fn give_up_pattern(&mut self, at: SlotRef, pattern: u32) {
-        let Some(seats) = self.slot(at).and_then(|slot| slot.pattern_seats.as_mut()) else { return };
-        let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return };
-        let seat = seats.swap_remove(index);
-        self.leave_pattern(seat);
-    }
-
-    /// Takes the session's seat in a channel away, if it has one.
-    fn give_up_seat(&mut self, at: SlotRef, channel: u32) {
-        let Some(slot) = self.slot(at) else { return };
-        let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
-        let seat = slot.seats.swap_remove(index);
-        self.leave(seat);
-    }
-
-    /// A command is through: the session gets its reply, behind what was missed and before what waited.
-    fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
-        let was_waiting =
-            self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
-        match (after, result) {
-            (After::Subscribe { subscribe, gates }, Ok(Outcome::Joined(joined))) => self.join(at, ticket, *subscribe, &gates, joined),
-            (After::Subscribe { gates, .. }, Err(denied)) => {
-                self.abandon(at, &gates);
-                self.step(at, Input::Reply(ticket, Err(denied)));
-            }
-            (after, Ok(Outcome::Reply(reply))) => {
-                self.remember(at, after, &reply);
-                self.step(at, Input::Reply(ticket, Ok(reply)));
-            }
-            (_, Err(denied)) => self.step(at, Input::Reply(ticket, Err(denied))),
-            (_, Ok(Outcome::Joined(_))) => debug_assert!(false, "only a subscribe joins"),
-        }
-        if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
-            self.start_command(at, ticket, command);
-        }
-    }
-
-    fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
-        let Some(slot) = self.slot(at) else { return };
-        match (after, reply) {
-            (After::Connect, Reply::Connected(principal)) => {
-                slot.principal = Some(principal.clone());
-                self.schedule_expiry(at);
-            }
-            (After::Entered(channel, key), _) => slot.keep_entry(channel, key),
-            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone()),
-            (After::Left(channel, key), _) => {
-                if let Some(entries) = &mut slot.entries {
-                    entries.retain(|(known, entry)| *known != channel || *entry != key);
-                }
-            }
-            (After::Connect | After::Nothing | After::Subscribe { .. } | After::Seated(_), _) => {}
-        }
-    }
-
-    fn abandon(&mut self, at: SlotRef, gates: &Gates) {
-        for gate in &gates.channels {
-            let key = self.table.channel(*gate).key.clone();
-            if self.table.abandon(*gate, at.slot) {
-                self.forget_channel(&key);
-            }
-        }
-        for gate in &gates.patterns {
-            if let Some(app) = self.patterns.abandon(*gate, at.slot) {
-                self.common.hub.log().unwatch(&app, self.id);
-            }
-        }
-    }
-
-    /// Opens the gates of a subscribe.
-    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: Subscribe, gates: &Gates, mut joined: Joined) {
-        if self.slot(at).is_none() {
-            return self.abandon(at, gates);
-        }
-        let mut missed = std::mem::take(&mut joined.missed);
-        missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
-        let mut subscribed = subscribed(&subscribe, &joined, &missed);
-        if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
-            self.abandon(at, gates);
-            subscribed.missed = missed;
-            return self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
-        }
-        if subscribe.replay == Replay::Deliver {
-            self.replay(at, &subscribe, &mut subscribed, &missed);
-        }
-        let mut waited = self.open_gates(at, &subscribe, gates, &joined);
-        self.run_events(at);
-        self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
-        // What came in several channels, or to a pattern too, comes once.
-        waited.publications.sort_by_key(|(publication, _)| publication.cursor.stamp);
-        waited.publications.dedup_by_key(|(publication, _)| publication.cursor.stamp);
-        for (publication, place) in &waited.publications {
-            self.deliver_to(at, &subscribe.delivery, publication, *place);
-        }
-        for channel in waited.gaps {
-            if self.slot(at).is_some() {
-                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel));
-            }
-        }
-    }
-
-    /// Gives a session what it missed, as much as its outbox can take.
-    fn replay(&mut self, at: SlotRef, subscribe: &Subscribe, subscribed: &mut Subscribed, missed: &[(Arc<Publication>, usize)]) {
-        let start = fanout::fit(missed, self.common.outbox_limits.hard_bytes / 2);
-        for (publication, _) in &missed[..start] {
-            let mut named = false;
-            for channel in subscribed.channels.iter_mut().filter(|channel| publication.place(&channel.channel).is_some()) {
-                channel.gap = true;
-                channel.recovered -= 1;
-                named = true;
-            }
-            if let Some(patterns) = subscribed.patterns.as_mut().filter(|_| !named) {
-                patterns.gap = true;
-                patterns.recovered -= 1;
-            }
-        }
-        // A gap is told before what follows it: a client that is cut off in the middle of the replay must not take the rest for all.
-        for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
-            self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
-        }
-        if subscribed.patterns.is_some_and(|patterns| patterns.gap) {
-            for pattern in &subscribe.patterns {
-                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(pattern.label()));
-            }
-        }
-        for (publication, place) in &missed[start..] {
-            self.deliver_to(at, &subscribe.delivery, publication, *place);
-        }
-    }
-
-    fn open_gates(&mut self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &Joined) -> BehindGates {
-        let mut waited = BehindGates::default();
-        for (gate, state) in gates.channels.iter().zip(&joined.channels) {
-            self.give_up_seat(at, *gate);
-            let position = state.position;
-            let (seat, behind) =
-                self.table.open(*gate, at.slot, position.epoch, position.offset, subscribe.delivery.clone(), subscribe.presence);
-            if let Some(slot) = self.slot(at) {
-                slot.seats.push(seat);
-            }
-            waited.publications.extend(behind.publications);
-            waited.gaps.extend(behind.gap.then(|| self.table.channel(*gate).key.channel.clone()));
-        }
-        for (gate, pattern) in gates.patterns.iter().zip(&subscribe.patterns) {
-            self.give_up_pattern(at, *gate);
-            let (seat, behind) = self.patterns.open(*gate, at.slot, joined.cursor, subscribe.delivery.clone(), subscribe.presence);
-            if let Some(slot) = self.slot(at) {
-                slot.pattern_seats.get_or_insert_default().push(seat);
-            }
-            let allowed = behind.publications.into_iter().filter(|(publication, place)| self.may_receive(at, publication, *place));
-            waited.publications.extend(allowed);
-            waited.gaps.extend(behind.gap.then(|| pattern.label()));
-        }
-        waited
-    }
-
-    /// Lets a stateful session handle what was queued for it before something else comes.
-    fn run_events(&mut self, at: SlotRef) {
-        let mut rest = VecDeque::new();
-        while let Some(work) = self.work.pop_front() {
-            match work {
-                Work::Event(to, event) if to == at => self.step(at, Input::Event(&event)),
-                other => rest.push_back(other),
-            }
-        }
-        self.work = rest;
     }
 
     /// Answers the open request of a session that wanted one frame, and ends the session.
@@ -713,30 +306,6 @@ impl Shard {
         let slot = self.sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation)?;
         matches!(conn.mode, Mode::WebSocket(_) | Mode::Stream { .. }).then(|| (at, slot.heartbeat.clone()))
     }
-}
-
-/// What waited behind all gates of a subscribe.
-#[derive(Default)]
-struct BehindGates {
-    publications: Vec<(Arc<Publication>, usize)>,
-    gaps: Vec<ChannelName>,
-}
-
-/// The reply to a subscribe.
-fn subscribed(subscribe: &Subscribe, joined: &Joined, missed: &[(Arc<Publication>, usize)]) -> Subscribed {
-    let in_channel = |channel: &ChannelName| missed.iter().filter(|(publication, _)| publication.place(channel).is_some()).count();
-    let channels = subscribe.channels.iter().zip(&joined.channels).map(|(channel, state)| SubscribedChannel {
-        channel: channel.clone(),
-        position: state.position,
-        gap: state.gap,
-        recovered: in_channel(channel),
-    });
-    let unnamed = |publication: &Publication| !publication.places.iter().any(|place| subscribe.channels.contains(&place.channel));
-    let patterns = (!subscribe.patterns.is_empty()).then(|| SubscribedPatterns {
-        gap: joined.watch_gap,
-        recovered: missed.iter().filter(|(publication, _)| unnamed(publication)).count(),
-    });
-    Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), more: joined.more }
 }
 
 /// Keeps a seat for a while after its session was lost.

@@ -18,7 +18,8 @@ use omnivox_hub::inbox::Dropped;
 
 use super::Shard;
 use super::conn::SlotRef;
-use super::driver::{Slot, Work};
+use super::driver::Work;
+use super::slot::Slot;
 use crate::metrics::add;
 
 /// Where a replay must begin so that what follows fits into `bytes_max`: 0 unless there is too much.

@@ -15,7 +15,7 @@ use omnivox_wire::ws::{self, handshake};
 use smallvec::SmallVec;
 
 use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
-use super::driver::Slot;
+use super::slot::Slot;
 use super::{Handoff, HandoffIo, Io, Shard, Visit};
 use crate::metrics::{add, sub};
 

@@ -5,10 +5,11 @@
 //!
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
 //! - [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
-//! - [`driver`]: runs sessions: inputs in, actions done, commands run.
+//! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each.
 //! - [`fanout`]: publications to outboxes; [`patterns`]: to those who asked by pattern; [`reread`]: what a full inbox dropped.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
 
+mod commands;
 mod conn;
 mod driver;
 mod fanout;
@@ -19,6 +20,7 @@ mod patterns;
 mod read;
 mod reread;
 mod secure;
+mod slot;
 mod timers;
 
 use std::cell::RefCell;
@@ -42,10 +44,11 @@ use slab::Slab;
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::conn::{Conn, Mode, SlotRef};
-use self::driver::{Slot, Work};
+use self::driver::Work;
 pub(crate) use self::http::error;
 pub(crate) use self::io::Io;
 pub use self::io::Stream;
+use self::slot::Slot;
 use crate::config::{DrainPace, HostGate};
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::router::Router;

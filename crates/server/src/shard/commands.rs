@@ -1,0 +1,345 @@
+//! Commands: one at a time for each session, in the order in which they were asked, whether the hub answers at once or later.
+//!
+//! A subscribe waits behind the gates of its channels; when the hub has answered, what was missed goes out first, then the reply, then what
+//! arrived meanwhile.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use omnivox_core::command::{Command, Denied, Enter, Replay, Reply, Subscribe, Subscribed, SubscribedChannel, SubscribedPatterns, Ticket};
+use omnivox_core::engine::Joined;
+use omnivox_core::event::Event;
+use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
+use omnivox_core::pattern_table::PatternKey;
+use omnivox_core::session::Input;
+use omnivox_core::{Pattern, Publication};
+use omnivox_hub::hub::{Caller, Outcome};
+use smallvec::SmallVec;
+
+use super::conn::SlotRef;
+use super::driver::Work;
+use super::{Shard, fanout};
+use crate::metrics::add;
+
+/// Commands that wait for the one that is running.
+#[derive(Default)]
+pub(super) struct Commands {
+    pub running: bool,
+    pub waiting: VecDeque<(Ticket, Command)>,
+}
+
+/// What remains to be done when a command is through.
+pub(super) enum After {
+    Nothing,
+    Connect,
+    Subscribe { subscribe: Box<Subscribe>, gates: Gates },
+    Entered(ChannelName, Arc<str>),
+    Left(ChannelName, Arc<str>),
+    Seated(ChannelName),
+}
+
+/// Where a session waits until its subscribe is answered.
+#[derive(Default)]
+pub(super) struct Gates {
+    pub channels: SmallVec<[u32; 1]>,
+    pub patterns: SmallVec<[u32; 0]>,
+}
+
+impl Shard {
+    /// Runs a command, or lets it wait for those before it.
+    pub(super) fn run_command(&mut self, at: SlotRef, ticket: Ticket, command: Command) {
+        let most = self.common.hub.limits().commands_in_flight_max;
+        let Some(slot) = self.slot(at) else { return };
+        if let Some(commands) = slot.commands.as_mut().filter(|commands| commands.running) {
+            if commands.waiting.len() >= most {
+                let words = format!("{most} commands of this connection wait already; wait for answers before you send more");
+                let denied = Denied::Limit { setting: "commands_in_flight_max", words: words.into() };
+                return self.work.push_back(Work::Finished(at, ticket, After::Nothing, Err(denied)));
+            }
+            commands.waiting.push_back((ticket, command));
+            return;
+        }
+        self.start_command(at, ticket, command);
+    }
+
+    fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
+        let session = self.session_id(at);
+        let Some(slot) = self.slot(at) else { return };
+        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions() };
+        let after = self.before(at, session, &mut command);
+        let hub = self.common.hub.clone();
+        let mut running = hub.run(&caller, command, self.id);
+        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => self.work.push_back(Work::Finished(at, ticket, after, result)),
+            Poll::Pending => {
+                if let Some(slot) = self.slot(at) {
+                    slot.commands.get_or_insert_default().running = true;
+                }
+                let this = self.this.clone();
+                tokio::task::spawn_local(async move {
+                    let result = running.await;
+                    let Some(shard) = this.upgrade() else { return };
+                    let mut shard = shard.borrow_mut();
+                    shard.work.push_back(Work::Finished(at, ticket, after, result));
+                    shard.settle();
+                });
+            }
+        }
+    }
+
+    /// What the shard does before the hub runs a command, and what it must remember for afterwards.
+    fn before(&mut self, at: SlotRef, session: SessionId, command: &mut Command) -> After {
+        match command {
+            Command::Connect(_) => After::Connect,
+            Command::Subscribe(subscribe) => {
+                let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return After::Nothing };
+                let mut gates = Gates::default();
+                for channel in &subscribe.channels {
+                    let channels = self.table.len();
+                    gates.channels.push(self.table.gate(&ChannelKey::new(&principal.app, channel), at.slot));
+                    add(&self.metrics().local_channels, (self.table.len() - channels) as u64);
+                }
+                for pattern in &subscribe.patterns {
+                    let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
+                    gates.patterns.push(self.patterns.gate(&key, at.slot));
+                }
+                After::Subscribe { subscribe: subscribe.clone(), gates }
+            }
+            Command::Unsubscribe(channel) => {
+                self.unsubscribe(at, channel);
+                After::Nothing
+            }
+            Command::UnsubscribePattern(pattern) => {
+                self.unsubscribe_pattern(at, pattern);
+                After::Nothing
+            }
+            Command::Publish(drafts) => {
+                drafts.iter_mut().for_each(|draft| draft.published_by(session));
+                After::Nothing
+            }
+            Command::Enter(enter) | Command::Appear(enter) => {
+                let Enter { channel, key, .. } = &**enter;
+                After::Entered(channel.clone(), key.clone())
+            }
+            Command::Seat(seat) => After::Seated(seat.channel.clone()),
+            Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
+            Command::Members(_)
+            | Command::Present(_)
+            | Command::Locate(_)
+            | Command::History(..)
+            | Command::Channels(_)
+            | Command::Manage(_)
+            | Command::Ticket
+            | Command::Signal(_)
+            | Command::Ice(_) => After::Nothing,
+        }
+    }
+
+    fn unsubscribe(&mut self, at: SlotRef, channel: &ChannelName) {
+        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
+        let Some(index) = self.table.find(&ChannelKey::new(&principal.app, channel)) else { return };
+        self.give_up_seat(at, index);
+    }
+
+    fn unsubscribe_pattern(&mut self, at: SlotRef, pattern: &Pattern) {
+        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
+        let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
+        if let Some(index) = self.patterns.find(&key) {
+            self.give_up_pattern(at, index);
+        }
+    }
+
+    /// Takes the session's seat at a pattern away, if it has one.
+    fn give_up_pattern(&mut self, at: SlotRef, pattern: u32) {
+        let Some(seats) = self.slot(at).and_then(|slot| slot.pattern_seats.as_mut()) else { return };
+        let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return };
+        let seat = seats.swap_remove(index);
+        self.leave_pattern(seat);
+    }
+
+    /// Takes the session's seat in a channel away, if it has one.
+    fn give_up_seat(&mut self, at: SlotRef, channel: u32) {
+        let Some(slot) = self.slot(at) else { return };
+        let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
+        let seat = slot.seats.swap_remove(index);
+        self.leave(seat);
+    }
+
+    /// A command is through: the session gets its reply, behind what was missed and before what waited.
+    pub(super) fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
+        let was_waiting =
+            self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
+        match (after, result) {
+            (After::Subscribe { subscribe, gates }, Ok(Outcome::Joined(joined))) => self.join(at, ticket, *subscribe, &gates, joined),
+            (After::Subscribe { gates, .. }, Err(denied)) => {
+                self.abandon(at, &gates);
+                self.step(at, Input::Reply(ticket, Err(denied)));
+            }
+            (after, Ok(Outcome::Reply(reply))) => {
+                self.remember(at, after, &reply);
+                self.step(at, Input::Reply(ticket, Ok(reply)));
+            }
+            (_, Err(denied)) => self.step(at, Input::Reply(ticket, Err(denied))),
+            (_, Ok(Outcome::Joined(_))) => debug_assert!(false, "only a subscribe joins"),
+        }
+        if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
+            self.start_command(at, ticket, command);
+        }
+    }
+
+    fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
+        let Some(slot) = self.slot(at) else { return };
+        match (after, reply) {
+            (After::Connect, Reply::Connected(principal)) => {
+                slot.principal = Some(principal.clone());
+                self.schedule_expiry(at);
+            }
+            (After::Entered(channel, key), _) => slot.keep_entry(channel, key),
+            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone()),
+            (After::Left(channel, key), _) => {
+                if let Some(entries) = &mut slot.entries {
+                    entries.retain(|(known, entry)| *known != channel || *entry != key);
+                }
+            }
+            (After::Connect | After::Nothing | After::Subscribe { .. } | After::Seated(_), _) => {}
+        }
+    }
+
+    fn abandon(&mut self, at: SlotRef, gates: &Gates) {
+        for gate in &gates.channels {
+            let key = self.table.channel(*gate).key.clone();
+            if self.table.abandon(*gate, at.slot) {
+                self.forget_channel(&key);
+            }
+        }
+        for gate in &gates.patterns {
+            if let Some(app) = self.patterns.abandon(*gate, at.slot) {
+                self.common.hub.log().unwatch(&app, self.id);
+            }
+        }
+    }
+
+    /// Opens the gates of a subscribe.
+    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: Subscribe, gates: &Gates, mut joined: Joined) {
+        if self.slot(at).is_none() {
+            return self.abandon(at, gates);
+        }
+        let mut missed = std::mem::take(&mut joined.missed);
+        missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
+        let mut subscribed = subscribed(&subscribe, &joined, &missed);
+        if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
+            self.abandon(at, gates);
+            subscribed.missed = missed;
+            return self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
+        }
+        if subscribe.replay == Replay::Deliver {
+            self.replay(at, &subscribe, &mut subscribed, &missed);
+        }
+        let mut waited = self.open_gates(at, &subscribe, gates, &joined);
+        self.run_events(at);
+        self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
+        // What came in several channels, or to a pattern too, comes once.
+        waited.publications.sort_by_key(|(publication, _)| publication.cursor.stamp);
+        waited.publications.dedup_by_key(|(publication, _)| publication.cursor.stamp);
+        for (publication, place) in &waited.publications {
+            self.deliver_to(at, &subscribe.delivery, publication, *place);
+        }
+        for channel in waited.gaps {
+            if self.slot(at).is_some() {
+                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel));
+            }
+        }
+    }
+
+    /// Gives a session what it missed, as much as its outbox can take.
+    fn replay(&mut self, at: SlotRef, subscribe: &Subscribe, subscribed: &mut Subscribed, missed: &[(Arc<Publication>, usize)]) {
+        let start = fanout::fit(missed, self.common.outbox_limits.hard_bytes / 2);
+        for (publication, _) in &missed[..start] {
+            let mut named = false;
+            for channel in subscribed.channels.iter_mut().filter(|channel| publication.place(&channel.channel).is_some()) {
+                channel.gap = true;
+                channel.recovered -= 1;
+                named = true;
+            }
+            if let Some(patterns) = subscribed.patterns.as_mut().filter(|_| !named) {
+                patterns.gap = true;
+                patterns.recovered -= 1;
+            }
+        }
+        // A gap is told before what follows it: a client that is cut off in the middle of the replay must not take the rest for all.
+        for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
+            self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
+        }
+        if subscribed.patterns.is_some_and(|patterns| patterns.gap) {
+            for pattern in &subscribe.patterns {
+                self.deliver_event_to(at, &subscribe.delivery, &Event::Gap(pattern.label()));
+            }
+        }
+        for (publication, place) in &missed[start..] {
+            self.deliver_to(at, &subscribe.delivery, publication, *place);
+        }
+    }
+
+    fn open_gates(&mut self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &Joined) -> BehindGates {
+        let mut waited = BehindGates::default();
+        for (gate, state) in gates.channels.iter().zip(&joined.channels) {
+            self.give_up_seat(at, *gate);
+            let position = state.position;
+            let (seat, behind) =
+                self.table.open(*gate, at.slot, position.epoch, position.offset, subscribe.delivery.clone(), subscribe.presence);
+            if let Some(slot) = self.slot(at) {
+                slot.seats.push(seat);
+            }
+            waited.publications.extend(behind.publications);
+            waited.gaps.extend(behind.gap.then(|| self.table.channel(*gate).key.channel.clone()));
+        }
+        for (gate, pattern) in gates.patterns.iter().zip(&subscribe.patterns) {
+            self.give_up_pattern(at, *gate);
+            let (seat, behind) = self.patterns.open(*gate, at.slot, joined.cursor, subscribe.delivery.clone(), subscribe.presence);
+            if let Some(slot) = self.slot(at) {
+                slot.pattern_seats.get_or_insert_default().push(seat);
+            }
+            let allowed = behind.publications.into_iter().filter(|(publication, place)| self.may_receive(at, publication, *place));
+            waited.publications.extend(allowed);
+            waited.gaps.extend(behind.gap.then(|| pattern.label()));
+        }
+        waited
+    }
+
+    /// Lets a stateful session handle what was queued for it before something else comes.
+    fn run_events(&mut self, at: SlotRef) {
+        let mut rest = VecDeque::new();
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Event(to, event) if to == at => self.step(at, Input::Event(&event)),
+                other => rest.push_back(other),
+            }
+        }
+        self.work = rest;
+    }
+}
+
+/// What waited behind all gates of a subscribe.
+#[derive(Default)]
+struct BehindGates {
+    publications: Vec<(Arc<Publication>, usize)>,
+    gaps: Vec<ChannelName>,
+}
+
+/// The reply to a subscribe.
+fn subscribed(subscribe: &Subscribe, joined: &Joined, missed: &[(Arc<Publication>, usize)]) -> Subscribed {
+    let in_channel = |channel: &ChannelName| missed.iter().filter(|(publication, _)| publication.place(channel).is_some()).count();
+    let channels = subscribe.channels.iter().zip(&joined.channels).map(|(channel, state)| SubscribedChannel {
+        channel: channel.clone(),
+        position: state.position,
+        gap: state.gap,
+        recovered: in_channel(channel),
+    });
+    let unnamed = |publication: &Publication| !publication.places.iter().any(|place| subscribe.channels.contains(&place.channel));
+    let patterns = (!subscribe.patterns.is_empty()).then(|| SubscribedPatterns {
+        gap: joined.watch_gap,
+        recovered: missed.iter().filter(|(publication, _)| unnamed(publication)).count(),
+    });
+    Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), more: joined.more }
+}

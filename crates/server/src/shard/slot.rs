@@ -1,0 +1,121 @@
+//! A session's slot: the session itself and what the driver keeps beside it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use omnivox_core::Outbox;
+use omnivox_core::channel::Seating;
+use omnivox_core::grants::Principal;
+use omnivox_core::name::ChannelName;
+use omnivox_core::session::{Actions, Drain, Heartbeat, Input, NewSession, Session};
+use smallvec::SmallVec;
+
+use super::commands::Commands;
+use super::conn::SlotRef;
+
+/// A session and what the driver knows of it.
+pub(super) struct Slot {
+    pub generation: u32,
+    /// Out while it handles an input.
+    session: Option<Box<dyn Session>>,
+    pub principal: Option<Arc<Principal>>,
+    pub heartbeat: Heartbeat,
+    pub message_bytes_max: Option<usize>,
+    /// Its carriers, as connections.
+    pub carriers: SmallVec<[u32; 1]>,
+    /// The carrier that drains the outbox.
+    pub promoted: Option<u32>,
+    /// The exchange that opened it: if that becomes a carrier it is promoted by itself. `ANSWERED` once it has been answered otherwise.
+    pub opened_by: Option<u32>,
+    /// Connections whose requests it has not answered.
+    pub exchanges: SmallVec<[u32; 1]>,
+    pub hold: Option<Box<(u32, Drain)>>,
+    pub outbox: Outbox,
+    pub seats: Vec<Seating>,
+    /// Its seats at patterns.
+    #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
+    pub pattern_seats: Option<Box<Vec<Seating>>>,
+    /// Its entries in presence sets.
+    pub entries: Option<Box<Vec<(ChannelName, Arc<str>)>>>,
+    pub commands: Option<Box<Commands>>,
+    /// The time of its entry in the wheel; 0 for none.
+    pub timer_ms: u64,
+    /// Whether the wheel has an entry for the end of its credential.
+    pub expiry_watched: bool,
+    pub key: Option<Box<str>>,
+    /// The stamp of the last publication that it was given in one of several channels.
+    pub last_stamp: u64,
+    pub dirty: bool,
+    pub ending: bool,
+    /// Whether it lost the right to be here, so that nothing is kept for its return.
+    pub sent_away: bool,
+}
+
+/// No connection has this number.
+pub(super) const ANSWERED: u32 = u32::MAX;
+
+impl Slot {
+    pub(super) fn new(generation: u32, new: NewSession) -> Self {
+        Self {
+            generation,
+            session: Some(new.session),
+            principal: None,
+            heartbeat: new.heartbeat,
+            message_bytes_max: new.message_bytes_max,
+            carriers: SmallVec::new(),
+            promoted: None,
+            opened_by: None,
+            exchanges: SmallVec::new(),
+            hold: None,
+            outbox: Outbox::default(),
+            seats: Vec::new(),
+            pattern_seats: None,
+            entries: None,
+            commands: None,
+            timer_ms: 0,
+            expiry_watched: false,
+            key: new.key,
+            last_stamp: 0,
+            dirty: false,
+            ending: false,
+            sent_away: false,
+        }
+    }
+
+    /// The reference to this slot, given its place.
+    pub(super) fn at(&self, slot: usize) -> SlotRef {
+        SlotRef { slot: slot as u32, generation: self.generation }
+    }
+
+    /// Gives the session an input and takes its actions.
+    pub(super) fn handle(&mut self, input: Input<'_>) -> Actions {
+        let mut actions = Actions::default();
+        if let Input::Exchange(exchange, _) = &input
+            && self.opened_by.is_none()
+        {
+            self.opened_by = Some(exchange.0);
+        }
+        if let Some(session) = &mut self.session {
+            session.handle(super::now(), input, &mut actions);
+        }
+        actions
+    }
+
+    /// How many channels and patterns it is subscribed to.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.seats.len() + self.pattern_seats.as_ref().map_or(0, |seats| seats.len())
+    }
+
+    /// Takes note of an entry in a presence set.
+    pub(super) fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>) {
+        let entries = self.entries.get_or_insert_default();
+        if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {
+            entries.push((channel, key));
+        }
+    }
+
+    /// When the session wants to be woken.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.session.as_ref().and_then(|session| session.next_timeout())
+    }
+}
