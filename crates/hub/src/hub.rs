@@ -188,7 +188,7 @@ impl Hub {
         let Some((entry, principal)) = found else {
             return Err(refusal.map_or_else(|| Denied::Unauthorized("this server has no app".into()), Denied::from));
         };
-        if let Some(origin) = &connect.origin {
+        if let Some(origin) = connect.origin.as_deref().filter(|origin| !is_own(origin, connect.host.as_deref())) {
             omnivox_auth::origin::allowed(&entry.app.allowed_origins, origin)?;
         }
         Ok(Reply::Connected(Arc::new(principal)))
@@ -212,6 +212,12 @@ impl Hub {
             )),
         }
     }
+}
+
+/// Whether a page comes from the server's own address: then it needs no permission of its own.
+fn is_own(origin: &str, host: Option<&str>) -> bool {
+    let page = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(_, authority)| authority);
+    page.zip(host).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host))
 }
 
 /// A command's way through the checks.
