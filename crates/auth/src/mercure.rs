@@ -9,13 +9,14 @@
 //!
 //! The first form (0.x) may also stand under `https://mercure.rocks/`, which then wins. A token may have both forms.
 //!
-//! A [`Selector`] is kept as it was written. [`Scope::grants`] turns those into grants that mean the same in every dialect: a topic, `*`,
-//! and what ends with "anything". Other templates and URL patterns stay with the dialect ([`Scope::particular`]).
+//! A [`Selector`] is kept as it was written. [`Scope::grants`] turns them into grants that mean the same in every dialect. Relative URL
+//! patterns mean relative topics.
 //!
 //! Invariant: a grant never covers a topic that its selector doesn't match.
 
 use std::sync::Arc;
 
+use omnivox_core::pattern::Base;
 use omnivox_core::{Grant, Pattern, Permissions};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -52,13 +53,16 @@ impl Selector {
         }
     }
 
-    /// The pattern that means exactly the same topics, or fewer when there is none: then only the dialect can tell.
+    /// The pattern that means exactly the same topics. A text that is no template is the topic that it is; a wrong URL pattern means nothing.
     fn pattern(&self) -> Option<Pattern> {
         match self {
             Self::All => Some(Pattern::All),
             // A topic that ends with `*` is a name here and not a pattern, which core's notation can't say.
             Self::Exact(topic) => omnivox_core::ChannelName::parse(topic).ok().map(Pattern::Exact),
-            Self::Template(_) | Self::UrlPattern(_) => None,
+            Self::Template(text) => {
+                Pattern::template(text).ok().or_else(|| omnivox_core::ChannelName::parse(text).ok().map(Pattern::Exact))
+            }
+            Self::UrlPattern(text) => Pattern::url(text, &Base::default()).ok(),
         }
     }
 }
@@ -93,15 +97,8 @@ impl Scope {
             patterns.map(|pattern| Grant { pattern, permissions }).collect::<Vec<_>>()
         };
         let mut all = grants(self.publish.as_deref().unwrap_or_default(), Permissions::PUBLISH);
-        all.extend(grants(&self.subscribe, Permissions::SUBSCRIBE.with(Permissions::HISTORY)));
+        all.extend(grants(&self.subscribe, Permissions::SUBSCRIBE.with(Permissions::HISTORY).with(Permissions::PRESENCE)));
         all
-    }
-
-    /// The selectors that only the dialect can apply, with what they allow.
-    pub fn particular(&self) -> impl Iterator<Item = (&Selector, Permissions)> {
-        let publish = self.publish.iter().flatten().map(|selector| (selector, Permissions::PUBLISH));
-        let subscribe = self.subscribe.iter().map(|selector| (selector, Permissions::SUBSCRIBE.with(Permissions::HISTORY)));
-        publish.chain(subscribe).filter(|(selector, _)| selector.pattern().is_none())
     }
 
     /// What others see of a subscriber that asked for `selector`.
@@ -231,15 +228,14 @@ fn bounded(claim: &'static str, selectors: usize) -> Result<(), AuthError> {
 mod tests {
     use super::*;
 
-    /// Grants, then the selectors that stay with the dialect in brackets.
+    /// The grants.
     fn read(json: &str) -> String {
         match Claims::parse(json.as_bytes()).and_then(|claims| scope(&claims)) {
             Ok(None) => "none".into(),
             Ok(Some(scope)) => {
                 let grants = scope.grants();
                 let grants = grants.iter().map(|grant| format!("{}={}", grant.pattern, grant.permissions));
-                let particular = scope.particular().map(|(selector, permissions)| format!("[{selector:?}={permissions}]"));
-                grants.chain(particular).collect::<Vec<_>>().join(" ")
+                grants.collect::<Vec<_>>().join(" ")
             }
             Err(error) => format!("! {error}"),
         }
@@ -257,11 +253,11 @@ mod tests {
     fn the_first_generation_speaks_in_one_claim() {
         check(&[
             (r#"{"mercure":{"publish":["*"]}}"#, "*=publish"),
-            (r#"{"mercure":{"subscribe":["https://a/1"]}}"#, "https://a/1=subscribe,history"),
-            (r#"{"mercure":{"publish":["a"],"subscribe":["b"]}}"#, "a=publish b=subscribe,history"),
+            (r#"{"mercure":{"subscribe":["https://a/1"]}}"#, "https://a/1=subscribe,presence,history"),
+            (r#"{"mercure":{"publish":["a"],"subscribe":["b"]}}"#, "a=publish b=subscribe,presence,history"),
             (r#"{"https://mercure.rocks/":{"publish":["ns"]},"mercure":{"publish":["*"]}}"#, "ns=publish"),
-            (r#"{"mercure":{"subscribe":["https://a/{id}"]}}"#, "[Template(\"https://a/{id}\")=subscribe,history]"),
-            (r#"{"mercure":{"subscribe":["https://a/*"]}}"#, "https://a/*=subscribe,history"),
+            (r#"{"mercure":{"subscribe":["https://a/{id}"]}}"#, "https://a/{id}=subscribe,presence,history"),
+            (r#"{"mercure":{"subscribe":["https://a/*"]}}"#, "https://a/*=subscribe,presence,history"),
             (r#"{"mercure":{}}"#, ""),
             (r#"{"mercure":{"publish":[]}}"#, ""),
             (r#"{"mercure":null}"#, "none"),
@@ -294,9 +290,9 @@ mod tests {
         let exact = detail(r#""actions":["subscribe"],"topics":[{"match":"a{b}"}]"#);
         let pattern = detail(r#""actions":["publish"],"topics":[{"match":"/b/:id","match_type":"urlpattern"}]"#);
         check(&[
-            (&all, "*=publish *=subscribe,history"),
-            (&exact, "a{b}=subscribe,history"),
-            (&pattern, "[UrlPattern(\"/b/:id\")=publish]"),
+            (&all, "*=publish *=subscribe,presence,history"),
+            (&exact, "a{b}=subscribe,presence,history"),
+            (&pattern, "/b/:id=publish"),
             (r#"{"authorization_details":[{"type":"other","actions":7}]}"#, "none"),
             (r#"{"authorization_details":[{"actions":[]}]}"#, "! an entry without `type`"),
             (&detail(r#""actions":["publish"]"#), "! without the lists"),

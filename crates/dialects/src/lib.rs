@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test has to start its clock somewhere"))]
 
+pub mod mercure;
 pub mod native;
 pub mod socketio;

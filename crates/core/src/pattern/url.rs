@@ -32,6 +32,22 @@ impl Base {
         Url::parse(text, None).filter(|url| !url.opaque).map(|url| Self(Arc::new(url)))
     }
 
+    /// The path of the URL that a name is, without dot segments and with escapes only where they are needed.
+    pub fn path(&self, name: &str) -> Option<String> {
+        let url = Url::parse(name, Some(&self.0))?;
+        let mut path = String::with_capacity(url.pathname.len());
+        let mut rest = url.pathname.as_str();
+        while let Some(at) = rest.find('%') {
+            let escape = rest.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            let plain = escape.filter(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+            path.push_str(&rest[..at]);
+            path.push(plain.map_or('%', char::from));
+            rest = &rest[at + if plain.is_some() { 3 } else { 1 }..];
+        }
+        path.push_str(rest);
+        Some(without_dots(&path))
+    }
+
     pub(super) fn url(&self) -> &Url {
         &self.0
     }

@@ -16,6 +16,9 @@ pub(super) fn parse(pattern: &str, base: &Base) -> Result<Vec<Node>, Problem> {
     let parts = Components::inherited(split(pattern), base);
     let special = match &parts.0[PROTOCOL] {
         None => true,
+        Some(protocol) if protocol.contains(['/', '#', ' ']) => {
+            return Err("a `:` ends a scheme, and this is none; write `\\:` for a colon");
+        }
         Some(protocol) => {
             let automaton = Automaton::new(component(protocol, PLAIN, str::to_ascii_lowercase)?).map_err(|_| TOO_LARGE)?;
             url::SPECIAL.iter().any(|(scheme, _)| automaton.matches(scheme.as_bytes()))
