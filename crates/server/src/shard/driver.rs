@@ -286,7 +286,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn forget_channel(&mut self, key: &ChannelKey) {
+    pub(super) fn forget_channel(&self, key: &ChannelKey) {
         sub(&self.metrics().local_channels, 1);
         self.common.hub.log().unsubscribe(key, self.id);
     }

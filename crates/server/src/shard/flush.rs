@@ -126,7 +126,7 @@ impl Shard {
     }
 
     /// Lets a connection's task look at it.
-    pub(super) fn wake(&mut self, key: u32) {
+    pub(super) fn wake(&self, key: u32) {
         if let Some(waker) = self.conns.get(key as usize).and_then(|conn| conn.waker.as_ref()) {
             waker.wake_by_ref();
         }

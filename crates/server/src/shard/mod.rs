@@ -155,7 +155,7 @@ pub(crate) struct Shard {
     start: Instant,
     /// True from the moment when everyone is sent away.
     draining: watch::Sender<bool>,
-    this: Weak<RefCell<Shard>>,
+    this: Weak<RefCell<Self>>,
 }
 
 /// A shard as its tasks hold it.

@@ -36,7 +36,7 @@ pub(super) struct Slot {
     #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
     pub pattern_seats: Option<Box<Vec<Seating>>>,
     /// Its entries in presence sets.
-    pub entries: Option<Box<Vec<(ChannelName, Arc<str>)>>>,
+    pub entries: Option<Box<Entries>>,
     pub commands: Option<Box<Commands>>,
     /// The time of its entry in the wheel; 0 for none.
     pub timer_ms: u64,
@@ -50,6 +50,9 @@ pub(super) struct Slot {
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,
 }
+
+/// Entries in presence sets: the channel, and the entry's key there.
+type Entries = Vec<(ChannelName, Arc<str>)>;
 
 /// No connection has this number.
 pub(super) const ANSWERED: u32 = u32::MAX;
