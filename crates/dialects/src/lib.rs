@@ -8,4 +8,5 @@
 
 pub mod mercure;
 pub mod native;
+pub mod peerjs;
 pub mod socketio;

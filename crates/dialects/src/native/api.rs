@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use omnivox_core::event::Member;
+use omnivox_core::room::IceWish;
 use omnivox_core::{
     Action, Actions, ChannelName, Command, Denied, Draft, ExchangeId, Input, Limits, Reply, Request, Response, Session, Ticket,
 };
@@ -16,6 +17,7 @@ use super::codes::Refusal;
 use super::message::{Body, Order, before_offset};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
+use super::rooms::{IceFormat, ice_answer};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) enum Call {
     Members(ChannelName),
     /// Which channels are in use.
     Channels(Box<str>),
+    /// Servers that help two peers to connect.
+    Ice(IceWish, IceFormat),
 }
 
 impl Call {
@@ -71,6 +75,14 @@ impl Call {
     pub(super) fn channels(parameters: &Parameters<'_>) -> Self {
         Self::Channels(parameters.first("prefix").unwrap_or_default().into())
     }
+
+    /// `GET /v1/ice`.
+    pub(super) fn ice(parameters: &Parameters<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        let named = parameters.first("channel").is_some() || parameters.first("room").is_some();
+        let channel = if named { Some(parameters.channel(limits)?) } else { None };
+        let ttl_s = parameters.number("ttl")?.map(|ttl| ttl as u64);
+        Ok(Self::Ice(IceWish { channel, ttl_s }, IceFormat::parse(parameters.first("format"))?))
+    }
 }
 
 /// One request that is being answered.
@@ -92,6 +104,8 @@ enum Answering {
     History(ChannelName, Order, bool),
     /// For each message of a batch: its channel, or why it was never sent.
     Batch(Vec<Result<ChannelName, Refusal>>),
+    /// In whose form servers are shown.
+    Ice(IceFormat),
     /// Nothing.
     Nothing,
 }
@@ -130,6 +144,10 @@ impl ApiSession {
                 Some(Command::Members(channel))
             }
             Call::Channels(prefix) => Some(Command::Channels(prefix)),
+            Call::Ice(wish, format) => {
+                self.answering = Answering::Ice(format);
+                Some(Command::Ice(Box::new(wish)))
+            }
         }
     }
 
@@ -170,6 +188,7 @@ impl ApiSession {
                 object.end();
             }),
             (Reply::Members(members), Answering::Channel(channel)) => render::json(200, |into| members_body(&channel, &members, into)),
+            (Reply::Ice(servers), Answering::Ice(format)) => ice_answer(&servers, format),
             (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
             _ => refused(&defect()),
         };

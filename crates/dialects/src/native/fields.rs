@@ -13,6 +13,7 @@ use base64::Engine as _;
 use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::engine::HistoryQuery;
 use omnivox_core::publication::Form;
+use omnivox_core::room::{Claim, Seat, Signal};
 use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Payload};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -114,6 +115,22 @@ impl<'a> Fields<'a> {
         let key = self.text("key")?.unwrap_or_default();
         bounded("key", &key, limits.event_name_bytes_max, "event_name_bytes_max")?;
         Ok(Arc::from(&*key))
+    }
+
+    /// A seat in a room: its secret, and the seat that one had before.
+    pub(super) fn seat(&self) -> Result<Seat, Refusal> {
+        let secret = self.text("seat")?.ok_or_else(|| Refusal::message("`seat` is missing; it is a secret of your own"))?;
+        let claim = Claim::Secret { secret: (*secret).into(), member: self.text("member")?.map(|member| (*member).into()) };
+        let data = self.raw("data").map(|data| Bytes::copy_from_slice(data.get().as_bytes()));
+        Ok(Seat { channel: self.channel()?, claim, data })
+    }
+
+    /// Something for one member of a room.
+    pub(super) fn signal(&self, limits: &Limits) -> Result<Signal, Refusal> {
+        let to = self.text("to")?.ok_or_else(|| Refusal::message("`to` is missing; name the member that it is for"))?;
+        bounded("to", &to, limits.event_name_bytes_max, "event_name_bytes_max")?;
+        let data = self.raw("data").map_or(Bytes::from_static(b"null"), |data| Bytes::copy_from_slice(data.get().as_bytes()));
+        Ok(Signal { channel: self.channel()?, to: Arc::from(&*to), data })
     }
 
     /// The `ref`, whatever JSON it is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnivox_core::engine::HistoryQuery;
+use omnivox_core::room::{Seat, Signal};
 use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Payload};
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,7 +18,7 @@ use super::fields::{Fields, shortened};
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 
 /// The message types that are the protocol's own, sorted; any other `type` is an application message.
-pub const RESERVED_TYPES: [&str; 22] = [
+pub const RESERVED_TYPES: [&str; 23] = [
     "connect",
     "connected",
     "enter",
@@ -34,6 +35,7 @@ pub const RESERVED_TYPES: [&str; 22] = [
     "presence",
     "publish",
     "published",
+    "signal",
     "subscribe",
     "subscribed",
     "unsubscribe",
@@ -57,6 +59,10 @@ pub(super) enum ClientMessage {
     PublishBinary { draft: Box<Draft> },
     /// Appear in a presence set, or change one's data there.
     Enter { channel: ChannelName, key: Arc<str>, data: Option<Bytes>, update_only: bool },
+    /// Have a seat in a room.
+    Seat { seat: Box<Seat> },
+    /// Say something to one member of a room.
+    Signal { signal: Box<Signal> },
     /// Leave it.
     Leave { channel: ChannelName, key: Arc<str> },
     /// Who is there?
@@ -125,6 +131,8 @@ impl ClientMessage {
                 Self::PublishBinary { draft: Box::new(fields.draft_of(Payload::Binary(Bytes::new()), limits)?) }
             }
             "publish" => Self::Publish { draft: Box::new(fields.draft(limits)?) },
+            "enter" if fields.raw("seat").is_some() => Self::Seat { seat: Box::new(fields.seat()?) },
+            "signal" => Self::Signal { signal: Box::new(fields.signal(limits)?) },
             "enter" | "update" => Self::Enter {
                 channel: fields.channel()?,
                 key: fields.key(limits)?,

@@ -23,6 +23,7 @@ mod message;
 mod poll;
 mod render;
 mod request;
+mod rooms;
 mod settings;
 mod stream;
 #[cfg(test)]
@@ -81,6 +82,7 @@ enum Service {
     History,
     Presence,
     Channels,
+    Ice,
 }
 
 impl Service {
@@ -89,13 +91,15 @@ impl Service {
         match self {
             Self::Transport(Transport::Publish) => "POST, OPTIONS",
             Self::Transport(Transport::Ws | Transport::Echo) => "GET",
-            Self::Transport(Transport::Sse | Transport::Poll) | Self::History | Self::Presence | Self::Channels => "GET, HEAD, OPTIONS",
+            Self::Transport(Transport::Sse | Transport::Poll) | Self::History | Self::Presence | Self::Channels | Self::Ice => {
+                "GET, HEAD, OPTIONS"
+            }
         }
     }
 }
 
 /// The paths that are always there.
-const PATHS: [(&str, Service); 7] = [
+const PATHS: [(&str, Service); 8] = [
     ("/v1/ws", Service::Transport(Transport::Ws)),
     ("/v1/sse", Service::Transport(Transport::Sse)),
     ("/v1/poll", Service::Transport(Transport::Poll)),
@@ -103,6 +107,7 @@ const PATHS: [(&str, Service); 7] = [
     ("/v1/history", Service::History),
     ("/v1/presence", Service::Presence),
     ("/v1/channels", Service::Channels),
+    ("/v1/ice", Service::Ice),
 ];
 
 impl Native {
@@ -163,6 +168,7 @@ impl Native {
             Service::History => api::Call::history(&parameters, limits)?,
             Service::Presence => api::Call::members(&parameters, limits)?,
             Service::Channels => api::Call::channels(&parameters),
+            Service::Ice => api::Call::ice(&parameters, limits)?,
         };
         let connecting = request::connect(request, &parameters)?;
         Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))

@@ -22,7 +22,7 @@ use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
 use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
 use super::request::{Channels, Connecting, Cors, refused};
-use super::{NativeSettings, api, formats};
+use super::{NativeSettings, api, formats, rooms};
 
 /// One client on a WebSocket.
 pub(super) struct WebSocketSession {
@@ -102,6 +102,8 @@ enum Asked {
     Application(ChannelName),
     Enter(ChannelName, &'static str),
     Leave(ChannelName),
+    Seat(ChannelName),
+    Signal(ChannelName),
     Members(ChannelName),
     /// A page of a channel's history, how it is shown, and whether it was read newest first.
     History(ChannelName, Order, bool),
@@ -292,6 +294,8 @@ impl WebSocketSession {
                 let enter = Enter { channel: channel.clone(), key, data, update_only };
                 (Asked::Enter(channel, answer), Command::Enter(Box::new(enter)))
             }
+            ClientMessage::Seat { seat } => (Asked::Seat(seat.channel.clone()), Command::Seat(seat)),
+            ClientMessage::Signal { signal } => (Asked::Signal(signal.channel.clone()), Command::Signal(signal)),
             ClientMessage::Leave { channel, key } => (Asked::Leave(channel.clone()), Command::Leave(channel, key)),
             ClientMessage::Members { channel } => (Asked::Members(channel.clone()), Command::Members(channel)),
             ClientMessage::History { channel, query, order } => {
@@ -387,6 +391,11 @@ impl WebSocketSession {
             }
             (Ok(_), Asked::Unsubscribe(channel)) => send_about(&channel, "unsubscribed", &origin, actions),
             (Ok(_), Asked::Enter(channel, answer)) => send_about(&channel, answer, &origin, actions),
+            (Ok(Reply::Seated(seated)), Asked::Seat(channel)) => {
+                send(actions, |into| rooms::seated_message(&channel, &seated, &origin, into))
+            }
+            // What was said to a member is answered by that member, if at all.
+            (Ok(_), Asked::Signal(_)) => {}
             (Ok(_), Asked::Leave(channel)) => send_about(&channel, "left", &origin, actions),
             (Ok(Reply::Published(results)), Asked::Publish(channel)) => {
                 for outcome in results {
@@ -485,6 +494,8 @@ impl Asked {
             | Self::Application(channel)
             | Self::Enter(channel, _)
             | Self::Leave(channel)
+            | Self::Seat(channel)
+            | Self::Signal(channel)
             | Self::Members(channel)
             | Self::History(channel, ..) => Some(channel),
         }

@@ -5,6 +5,7 @@ mod api;
 mod openapi;
 mod poll;
 mod rendering;
+mod rooms;
 mod stream;
 mod websocket;
 

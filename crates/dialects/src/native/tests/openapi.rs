@@ -48,6 +48,7 @@ fn the_file_names_the_parameters() {
         ("/v1/history", &["before", "channel", "limit", "order", "since"]),
         ("/v1/presence", &["channel"]),
         ("/v1/channels", &["prefix"]),
+        ("/v1/ice", &["channel", "format", "ttl"]),
     ] {
         let parameters = file["paths"][path]["get"]["parameters"].as_array().unwrap();
         let name = |parameter: &Value| {
