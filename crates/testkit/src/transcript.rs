@@ -41,6 +41,7 @@
 //! | `! unsubscribed CHANNEL` | somebody else ended the subscription |
 //! | `! hold`, `! release` | replies wait; replies go on |
 
+mod commands;
 mod connection;
 mod hub;
 mod notation;

@@ -2,66 +2,64 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use omnivox_core::command::{Delivery, Enter, Replay, Subscribe, Subscribed};
+use bytes::Bytes;
+use omnivox_core::command::Delivery;
 use omnivox_core::event::Member;
 use omnivox_core::http::Upgrade;
-use omnivox_core::room::{Claim, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
 use omnivox_core::session::{Drain, NewSession, OpenContext};
 use omnivox_core::{
-    Action, Actions, CarrierId, ChannelName, Command, Control, Denied, Dialect, Event, ExchangeId, Frame, Framing, Grant, Input, Opening,
-    Pattern, Permissions, PresenceEvent, Principal, Publication, Reply, Request, Session, SessionId, Ticket, UserId,
+    Action, Actions, CarrierId, Control, Denied, Dialect, Event, ExchangeId, Frame, Framing, Input, Opening, Pattern, Principal, Reply,
+    Request, Session, SessionId, Ticket, UserId,
 };
 use omnivox_wire::ws::{Decoder, Role};
 
 use super::connection::{Connection, State, drained};
 use super::hub::{self, Hub};
 use super::notation::{self, Kind, Step, Written};
-use super::words::{came, close_reason, described};
+use super::words::close_reason;
 use super::{Seen, fits, shown};
 
 /// A dialect under test with everything around it.
 pub struct Stage<'d> {
-    dialect: &'d dyn Dialect,
-    began: Instant,
-    now: Instant,
-    shard: u16,
-    stream_framing: Framing,
-    missed_max: usize,
-    opened: u8,
-    hub: Hub,
-    actors: Vec<Actor>,
-    connections: BTreeMap<String, Connection>,
+    pub(super) dialect: &'d dyn Dialect,
+    pub(super) began: Instant,
+    pub(super) now: Instant,
+    pub(super) shard: u16,
+    pub(super) stream_framing: Framing,
+    pub(super) missed_max: usize,
+    pub(super) opened: u8,
+    pub(super) hub: Hub,
+    pub(super) actors: Vec<Actor>,
+    pub(super) connections: BTreeMap<String, Connection>,
     /// Replies on their way: the actor, the ticket and the answer.
-    replies: VecDeque<(usize, Ticket, Result<Reply, Denied>)>,
-    holding: bool,
-    ran: VecDeque<String>,
+    pub(super) replies: VecDeque<(usize, Ticket, Result<Reply, Denied>)>,
+    pub(super) holding: bool,
+    pub(super) ran: VecDeque<String>,
 }
 
 /// A session and what the driver keeps for it.
-struct Actor {
-    session: Option<Box<dyn Session>>,
-    key: Option<Box<str>>,
-    id: SessionId,
-    principal: Option<Principal>,
-    outbox: VecDeque<Frame>,
-    promoted: Option<CarrierId>,
+pub(super) struct Actor {
+    pub(super) session: Option<Box<dyn Session>>,
+    pub(super) key: Option<Box<str>>,
+    pub(super) id: SessionId,
+    pub(super) principal: Option<Principal>,
+    pub(super) outbox: VecDeque<Frame>,
+    pub(super) promoted: Option<CarrierId>,
     /// By number: the connection's label, while the carrier lives.
-    carriers: Vec<Option<String>>,
-    exchanges: Vec<Option<String>>,
-    hold: Option<(ExchangeId, Box<Drain>)>,
-    subscriptions: Vec<Subscription>,
+    pub(super) carriers: Vec<Option<String>>,
+    pub(super) exchanges: Vec<Option<String>>,
+    pub(super) hold: Option<(ExchangeId, Box<Drain>)>,
+    pub(super) subscriptions: Vec<Subscription>,
 }
 
 #[derive(Clone)]
-struct Subscription {
+pub(super) struct Subscription {
     /// One channel, or a real pattern.
-    meant: Pattern,
-    delivery: Delivery,
-    presence: bool,
+    pub(super) meant: Pattern,
+    pub(super) delivery: Delivery,
+    pub(super) presence: bool,
 }
 
 impl<'d> Stage<'d> {
@@ -115,7 +113,7 @@ impl<'d> Stage<'d> {
         self.expect_silence(0, "the end");
     }
 
-    fn play_step(&mut self, step: Step) {
+    pub(super) fn play_step(&mut self, step: Step) {
         let Step { line, label, kind } = step;
         if !matches!(kind, Kind::Expect { .. } | Kind::Ran(_)) {
             self.expect_silence(line, "this step");
@@ -142,7 +140,7 @@ impl<'d> Stage<'d> {
 
     // What the client does.
 
-    fn request(&mut self, label: &str, written: Written) {
+    pub(super) fn request(&mut self, label: &str, written: Written) {
         let websocket = written.method == "WS";
         let method = if websocket { "GET" } else { &written.method };
         let (path, query) = written.target.split_once('?').unwrap_or((&written.target, ""));
@@ -180,7 +178,7 @@ impl<'d> Stage<'d> {
         self.input(actor, Input::Exchange(exchange, &request));
     }
 
-    fn admit(&mut self, new: NewSession) -> usize {
+    pub(super) fn admit(&mut self, new: NewSession) -> usize {
         let slot = self.actors.len();
         self.actors.push(Actor {
             session: Some(new.session),
@@ -197,19 +195,19 @@ impl<'d> Stage<'d> {
         slot
     }
 
-    fn actor_with_key(&self, shard: u16, key: &str) -> Option<usize> {
+    pub(super) fn actor_with_key(&self, shard: u16, key: &str) -> Option<usize> {
         let live = |actor: &Actor| actor.session.is_some() && actor.key.as_deref() == Some(key);
         self.actors.iter().position(live).filter(|_| shard == self.shard)
     }
 
-    fn carrier(&self, label: &str, line: usize) -> (usize, CarrierId) {
+    pub(super) fn carrier(&self, label: &str, line: usize) -> (usize, CarrierId) {
         match self.connections.get(label).map(|connection| &connection.state) {
             Some(State::WebSocket(actor, carrier, _) | State::Stream(actor, carrier)) => (*actor, *carrier),
             _ => panic!("line {line}: connection {label:?} is no WebSocket"),
         }
     }
 
-    fn gone(&mut self, label: &str) {
+    pub(super) fn gone(&mut self, label: &str) {
         let state = std::mem::take(&mut self.connection(label).state);
         match state {
             State::Idle => {}
@@ -225,7 +223,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn detach(&mut self, actor: usize, carrier: CarrierId) {
+    pub(super) fn detach(&mut self, actor: usize, carrier: CarrierId) {
         let known = &mut self.actors[actor];
         known.carriers[carrier.0 as usize] = None;
         if known.promoted == Some(carrier) {
@@ -236,7 +234,7 @@ impl<'d> Stage<'d> {
     }
 
     /// A session that nobody can find again ends with its last carrier.
-    fn end_without_key(&mut self, actor: usize) {
+    pub(super) fn end_without_key(&mut self, actor: usize) {
         let known = &self.actors[actor];
         let alone = known.carriers.iter().chain(&known.exchanges).all(Option::is_none);
         if known.key.is_none() && alone {
@@ -246,7 +244,7 @@ impl<'d> Stage<'d> {
 
     // What the session does.
 
-    fn input(&mut self, actor: usize, input: Input<'_>) {
+    pub(super) fn input(&mut self, actor: usize, input: Input<'_>) {
         let Some(session) = self.actors[actor].session.as_mut() else { return };
         let mut actions = Actions::default();
         session.handle(self.now, input, &mut actions);
@@ -256,7 +254,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn act(&mut self, actor: usize, action: Action) {
+    pub(super) fn act(&mut self, actor: usize, action: Action) {
         if self.actors[actor].session.is_none() {
             return;
         }
@@ -297,13 +295,13 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn take_exchange(&mut self, actor: usize, exchange: ExchangeId) -> String {
+    pub(super) fn take_exchange(&mut self, actor: usize, exchange: ExchangeId) -> String {
         let slot = self.actors[actor].exchanges.get_mut(exchange.0 as usize);
         slot.and_then(Option::take).unwrap_or_else(|| panic!("{exchange:?} is answered twice or never was"))
     }
 
     /// A carrier of the session; the one that the opening request became is promoted by itself.
-    fn attach(&mut self, actor: usize, exchange: ExchangeId, label: &str) -> CarrierId {
+    pub(super) fn attach(&mut self, actor: usize, exchange: ExchangeId, label: &str) -> CarrierId {
         let known = &mut self.actors[actor];
         let carrier = CarrierId(index(known.carriers.len()));
         known.carriers.push(Some(label.to_owned()));
@@ -313,7 +311,7 @@ impl<'d> Stage<'d> {
         carrier
     }
 
-    fn send(&mut self, actor: usize, carrier: CarrierId, frame: Frame) {
+    pub(super) fn send(&mut self, actor: usize, carrier: CarrierId, frame: Frame) {
         let known = &mut self.actors[actor];
         if known.promoted == Some(carrier) {
             known.outbox.push_back(frame);
@@ -325,7 +323,7 @@ impl<'d> Stage<'d> {
     }
 
     /// Writes what waits in the outbox, to the promoted carrier or as the answer of a held request.
-    fn flush(&mut self, actor: usize) {
+    pub(super) fn flush(&mut self, actor: usize) {
         let known = &mut self.actors[actor];
         if known.outbox.is_empty() {
             return;
@@ -346,7 +344,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn close_carrier(&mut self, actor: usize, carrier: CarrierId) {
+    pub(super) fn close_carrier(&mut self, actor: usize, carrier: CarrierId) {
         self.flush(actor);
         if let Some(label) = self.actors[actor].carriers.get(carrier.0 as usize).cloned().flatten() {
             self.connection(&label).close();
@@ -354,7 +352,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn end(&mut self, actor: usize) {
+    pub(super) fn end(&mut self, actor: usize) {
         self.flush(actor);
         let known = &mut self.actors[actor];
         if known.session.take().is_none() {
@@ -371,237 +369,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    // What the hub does.
-
-    fn run(&mut self, actor: usize, ticket: Ticket, command: Command) {
-        let (kind, words) = described(&command);
-        self.ran.push_back(words);
-        self.ran.extend(came(&command));
-        let answer = match self.hub.refusal(kind) {
-            Some(denied) => Err(denied),
-            None => self.execute(actor, command),
-        };
-        self.replies.push_back((actor, ticket, answer));
-    }
-
-    fn execute(&mut self, actor: usize, command: Command) -> Result<Reply, Denied> {
-        assert!(
-            self.actors[actor].principal.is_some() || matches!(command, Command::Connect(_)),
-            "nothing may be run before the session is connected: {command:?}"
-        );
-        let id = self.actors[actor].id;
-        Ok(match command {
-            Command::Connect(connect) => {
-                let principal = self.hub.connect(&connect);
-                self.actors[actor].principal = Some(principal.clone());
-                Reply::Connected(Arc::new(principal))
-            }
-            Command::Subscribe(subscribe) => self.subscribe(actor, *subscribe),
-            Command::Unsubscribe(channel) => {
-                self.unsubscribe(actor, &Pattern::Exact(channel));
-                Reply::Unsubscribed
-            }
-            Command::UnsubscribePattern(pattern) => {
-                self.unsubscribe(actor, &pattern);
-                Reply::Unsubscribed
-            }
-            Command::Appear(enter) => return self.enter(actor, *enter),
-            Command::Present(pattern) => Reply::Present(self.hub.present(&pattern)),
-            Command::Locate(name) => Reply::Located { found: self.hub.locate(&name), now: self.hub.cursor() },
-            Command::Publish(drafts) => {
-                let mut results = Vec::new();
-                for mut draft in drafts {
-                    draft.published_by(id);
-                    results.push(match self.hub.refusal("item") {
-                        Some(denied) => Err(denied),
-                        None => Ok(self.publish(*draft)),
-                    });
-                }
-                Reply::Published(results)
-            }
-            Command::Enter(enter) => return self.enter(actor, *enter),
-            Command::Leave(channel, key) => {
-                if let Some(event) = self.hub.leave(&channel, id, &key) {
-                    self.announce_presence(event);
-                }
-                Reply::Left
-            }
-            Command::Members(channel) => Reply::Members(self.hub.members(&channel)),
-            Command::History(channel, query) => Reply::History(self.hub.history(&channel, &query)),
-            Command::Channels(prefix) => Reply::Channels(self.hub.channels(&prefix)),
-            Command::Manage(_) => Reply::Managed,
-            Command::Ticket => Reply::Ticket("ticket".into(), 30_000),
-            Command::Seat(seat) => self.seat(actor, *seat),
-            Command::Signal(signal) => return self.signal(actor, &signal),
-            Command::Ice(_) => Reply::Ice(Box::new(hub::ice())),
-        })
-    }
-
-    fn unsubscribe(&mut self, actor: usize, meant: &Pattern) {
-        self.actors[actor].subscriptions.retain(|known| known.meant != *meant);
-    }
-
-    fn subscribe(&mut self, actor: usize, subscribe: Subscribe) -> Reply {
-        // A replay goes on until it is complete, an answer holds a page.
-        let most = if subscribe.replay == Replay::InReply { self.missed_max } else { usize::MAX - 1 };
-        let found = self.hub.subscribe(&subscribe.channels, &subscribe.patterns, subscribe.since, most.saturating_add(1));
-        let hub::Found { states, patterns, app: cursor, mut missed } = found;
-        missed.retain(|(publication, _)| self.is_meant(actor, publication));
-        let more = missed.len() > most;
-        missed.truncate(most);
-        let mut subscribed = Subscribed { channels: states.into(), patterns, cursor, missed: Vec::new(), more };
-        if subscribe.replay == Replay::InReply {
-            subscribed.missed = missed;
-            if subscribed.gap() || !subscribed.missed.is_empty() {
-                return Reply::Subscribed(Box::new(subscribed));
-            }
-        } else {
-            // A gap is told before what follows it, so that a cut in the replay does not hide it.
-            for channel in subscribed.channels.iter().filter(|channel| channel.gap) {
-                self.give(actor, &subscribe.delivery, &Event::Gap(channel.channel.clone()));
-            }
-            if patterns.is_some_and(|patterns| patterns.gap) {
-                for pattern in &subscribe.patterns {
-                    self.give(actor, &subscribe.delivery, &Event::Gap(pattern.label()));
-                }
-            }
-            for (publication, place) in missed {
-                self.give(actor, &subscribe.delivery, &Event::Publication(publication, place));
-            }
-        }
-        for meant in subscribe.channels.into_iter().map(Pattern::Exact).chain(subscribe.patterns) {
-            self.unsubscribe(actor, &meant);
-            let subscription = Subscription { meant, delivery: subscribe.delivery.clone(), presence: subscribe.presence };
-            self.actors[actor].subscriptions.push(subscription);
-        }
-        Reply::Subscribed(Box::new(subscribed))
-    }
-
-    fn publish(&mut self, draft: omnivox_core::Draft) -> omnivox_core::engine::Published {
-        let at_ms = self.unix_ms();
-        let (published, fresh) = self.hub.publish(draft, at_ms);
-        if let Some(publication) = fresh {
-            self.announce(&publication);
-        }
-        published
-    }
-
-    /// Whether a session belongs to the audience of a publication.
-    fn is_meant(&self, actor: usize, publication: &Publication) -> bool {
-        let (known, draft) = (&self.actors[actor], &publication.draft);
-        let Some(principal) = &known.principal else { return false };
-        let covers = |grant: &Grant| draft.channels.iter().any(|channel| grant.pattern.matches(channel.as_str()));
-        let granted = principal.grants.iter().any(|grant| grant.permissions.contains(Permissions::SUBSCRIBE) && covers(grant));
-        let excluded = |channel: &ChannelName| known.subscriptions.iter().any(|known| known.meant == Pattern::Exact(channel.clone()));
-        !draft.audience.except_channels.iter().any(excluded)
-            && draft.audience.admits(known.id, principal.user.as_ref())
-            && (!draft.audience.granted_only || granted)
-    }
-
-    /// Gives a publication once to every session that is in one of its channels and in its audience.
-    fn announce(&mut self, publication: &Arc<Publication>) {
-        for actor in 0..self.actors.len() {
-            if !self.is_meant(actor, publication) {
-                continue;
-            }
-            let known = &self.actors[actor];
-            let found = publication.places.iter().enumerate().find_map(|(index, place)| {
-                let subscription = known.subscriptions.iter().find(|known| known.meant.matches(place.channel.as_str()))?;
-                Some((index, subscription.delivery.clone()))
-            });
-            if let Some((place, delivery)) = found {
-                self.give(actor, &delivery, &Event::Publication(publication.clone(), place));
-            }
-        }
-    }
-
-    fn announce_presence(&mut self, event: PresenceEvent) {
-        let event = Event::Presence(Arc::new(event));
-        self.tell_subscribers(&event, |subscription| subscription.presence);
-    }
-
-    fn tell_subscribers(&mut self, event: &Event, wanted: impl Fn(&Subscription) -> bool) {
-        for actor in 0..self.actors.len() {
-            let mut subscriptions = self.actors[actor].subscriptions.iter();
-            let found = subscriptions.find(|known| known.meant.matches(event.channel().as_str()) && wanted(known)).cloned();
-            if let Some(subscription) = found {
-                self.give(actor, &subscription.delivery, event);
-            }
-        }
-    }
-
-    fn give(&mut self, actor: usize, delivery: &Delivery, event: &Event) {
-        match delivery {
-            Delivery::Stateful => self.input(actor, Input::Event(event)),
-            Delivery::Shared(key) => {
-                if let Some(frame) = self.dialect.encode(key, event, &mut BytesMut::new()) {
-                    self.actors[actor].outbox.push_back(frame);
-                }
-            }
-            Delivery::Once(key) => {
-                let Some(frame) = self.dialect.encode(key, event, &mut BytesMut::new()) else { return };
-                let known = &mut self.actors[actor];
-                known.subscriptions.clear();
-                if let Some(label) = known.exchanges.iter_mut().find_map(Option::take) {
-                    self.connection(&label).answer_bytes(frame.wire());
-                }
-                self.end(actor);
-            }
-        }
-    }
-
-    fn enter(&mut self, actor: usize, enter: Enter) -> Result<Reply, Denied> {
-        let known = &self.actors[actor];
-        if enter.update_only && !self.hub.is_in(&enter.channel, known.id, &enter.key) {
-            return Err(Denied::NotFound("there is no such entry in the presence set".into()));
-        }
-        let user = known.principal.as_ref().and_then(|principal| principal.user.clone());
-        let member = Member { session: known.id, key: enter.key, user, data: enter.data };
-        if let Some(event) = self.hub.enter(&enter.channel, member) {
-            self.announce_presence(event);
-        }
-        Ok(Reply::Entered)
-    }
-
-    /// Gives a seat: `~N` for the Nth secret that was ever shown, `~NAME` for a name that nobody else has.
-    fn seat(&mut self, actor: usize, seat: Seat) -> Reply {
-        let id = self.actors[actor].id;
-        let Some((key, data)) = self.hub.claim(&seat) else { return Reply::Taken };
-        let key: Arc<str> = key.into();
-        let members = self.hub.members(&seat.channel);
-        if members.iter().any(|other| other.key == key && other.session != id && other.data != data) {
-            return Reply::Taken;
-        }
-        let user = self.actors[actor].principal.as_ref().and_then(|principal| principal.user.clone());
-        let own = Member { session: id, key: key.clone(), user, data };
-        let entered = self.hub.enter(&seat.channel, own);
-        let old = members.iter().filter(|other| other.key == key && other.session != id);
-        let left: Vec<_> = old.filter_map(|old| self.hub.leave(&seat.channel, old.session, &old.key)).collect();
-        entered.into_iter().chain(left).for_each(|event| self.announce_presence(event));
-        let others = members.into_iter().filter(|other| other.key != key && other.key.starts_with(SEAT_MARK));
-        let peers = others.map(|member| Peer { polite: is_polite(&key, &member.key), member }).collect();
-        let ice = matches!(seat.claim, Claim::Secret { .. }).then(|| Box::new(hub::ice()));
-        Reply::Seated(Box::new(Seated { member: key, peers, ice }))
-    }
-
-    fn signal(&mut self, actor: usize, signal: &Signal) -> Result<Reply, Denied> {
-        let members = self.hub.members(&signal.channel);
-        let own = members.iter().find(|member| member.session == self.actors[actor].id && member.key.starts_with(SEAT_MARK));
-        let from = own.ok_or_else(|| Denied::Forbidden("take a seat first".into()))?;
-        let to: Vec<SessionId> = members.iter().filter(|member| member.key == signal.to).map(|member| member.session).collect();
-        if to.is_empty() {
-            return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
-        }
-        let publication = self.hub.direct(signal.draft(&from.key, to.iter().copied()), self.unix_ms());
-        for other in 0..self.actors.len() {
-            if to.contains(&self.actors[other].id) && self.actors[other].session.is_some() {
-                self.input(other, Input::Control(Control::Direct(publication.clone())));
-            }
-        }
-        Ok(Reply::Signalled)
-    }
-
-    fn hub_words(&mut self, line: usize, label: &str, words: &str) {
+    pub(super) fn hub_words(&mut self, line: usize, label: &str, words: &str) {
         let (verb, rest) = words.split_once(' ').unwrap_or((words, ""));
         match verb {
             "user" => self.hub.set_user(rest),
@@ -636,7 +404,7 @@ impl<'d> Stage<'d> {
     }
 
     /// Somebody else comes to or goes from a presence set.
-    fn somebody(&mut self, verb: &str, rest: &str) {
+    pub(super) fn somebody(&mut self, verb: &str, rest: &str) {
         let mut words = rest.splitn(3, ' ');
         let channel = hub::name(words.next().unwrap_or_default());
         let user = words.next().expect("a user");
@@ -654,7 +422,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn control(&mut self, label: &str, control: impl Fn(usize) -> Control, ends: bool) {
+    pub(super) fn control(&mut self, label: &str, control: impl Fn(usize) -> Control, ends: bool) {
         let only = self.connections.get(label).and_then(Connection::actor).filter(|_| !label.is_empty());
         for actor in 0..self.actors.len() {
             if only.is_none_or(|only| only == actor) && self.actors[actor].session.is_some() {
@@ -668,11 +436,11 @@ impl<'d> Stage<'d> {
 
     // Time and order.
 
-    fn unix_ms(&self) -> u64 {
+    pub(super) fn unix_ms(&self) -> u64 {
         1_700_000_000_000 + u64::try_from((self.now - self.began).as_millis()).unwrap_or_default()
     }
 
-    fn wait(&mut self, time: Duration) {
+    pub(super) fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         for round in 0.. {
             assert!(round < 10_000, "a session's timeout never ends");
@@ -689,7 +457,7 @@ impl<'d> Stage<'d> {
         self.now = until;
     }
 
-    fn deliver_replies(&mut self) {
+    pub(super) fn deliver_replies(&mut self) {
         while !self.holding {
             self.settle();
             let Some((actor, ticket, answer)) = self.replies.pop_front() else { return };
@@ -697,7 +465,7 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for actor in 0..self.actors.len() {
             self.flush(actor);
         }
@@ -705,7 +473,7 @@ impl<'d> Stage<'d> {
 
     // What was expected.
 
-    fn expect(&mut self, line: usize, label: &str, pattern: &str, headers: &[(String, String)], without: &[String]) {
+    pub(super) fn expect(&mut self, line: usize, label: &str, pattern: &str, headers: &[(String, String)], without: &[String]) {
         let Some(seen) = self.connection(label).seen.pop_front() else {
             panic!("line {line}: expected, but nothing came\n  {label}< {pattern}");
         };
@@ -719,14 +487,14 @@ impl<'d> Stage<'d> {
         }
     }
 
-    fn expect_silence(&self, line: usize, what: &str) {
+    pub(super) fn expect_silence(&self, line: usize, what: &str) {
         for (label, connection) in &self.connections {
             let seen: String = connection.seen.iter().map(|seen| format!("\n  {label}< {}", seen.line)).collect();
             assert!(seen.is_empty(), "line {line}: before {what} this came unexpectedly{seen}");
         }
     }
 
-    fn expect_ran(&mut self, line: usize, pattern: &str) {
+    pub(super) fn expect_ran(&mut self, line: usize, pattern: &str) {
         let ran: Vec<String> = self.ran.iter().cloned().collect();
         while let Some(command) = self.ran.pop_front() {
             if fits(pattern, &command) {
@@ -736,7 +504,7 @@ impl<'d> Stage<'d> {
         panic!("line {line}: no command like\n  ? {pattern}\nwas run, but\n  {}", ran.join("\n  "));
     }
 
-    fn connection(&mut self, label: &str) -> &mut Connection {
+    pub(super) fn connection(&mut self, label: &str) -> &mut Connection {
         self.connections.entry(label.to_owned()).or_default()
     }
 }
