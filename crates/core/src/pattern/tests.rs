@@ -1,3 +1,5 @@
+//! Which names a pattern means, and how the index finds patterns again.
+
 use proptest::prelude::*;
 
 use super::*;

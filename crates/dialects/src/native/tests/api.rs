@@ -1,3 +1,5 @@
+//! The HTTP API: one request, one answer.
+
 use super::check;
 use crate::native::{Native, NativeSettings};
 use omnivox_core::Limits;

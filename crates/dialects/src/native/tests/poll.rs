@@ -1,3 +1,5 @@
+//! Polls, held and short.
+
 use super::{check, native};
 use crate::native::{Native, NativeSettings};
 use omnivox_testkit::transcript::{self, Stage};

@@ -1,3 +1,5 @@
+//! Properties of what is rendered: valid JSON, nothing forged, nothing lost.
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};

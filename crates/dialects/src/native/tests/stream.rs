@@ -1,3 +1,5 @@
+//! Event streams.
+
 use super::{check, native};
 use crate::native::{Native, NativeSettings};
 use omnivox_core::Framing;

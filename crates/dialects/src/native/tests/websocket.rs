@@ -1,3 +1,5 @@
+//! The WebSocket protocol.
+
 use super::check;
 use crate::native::{Native, NativeSettings};
 use omnivox_core::Limits;
