@@ -1,8 +1,8 @@
 //! What a WebSocket session says to its client beside what is delivered: answers, errors, the goodbye.
 
 use bytes::BytesMut;
-use omnivox_core::command::SubscribedChannel;
-use omnivox_core::{Action, Actions, ChannelName, Reply};
+use omnivox_core::command::{Subscribed, SubscribedChannel};
+use omnivox_core::{Action, Actions, ChannelName, Pattern, Reply};
 
 use super::codes::Refusal;
 use super::message::Origin;
@@ -15,6 +15,17 @@ pub(super) fn subscribed_message(channel: &SubscribedChannel, more: bool, origin
     // What was not replayed because it was too much is missing just the same.
     object.flag("gap", channel.gap || more);
     object.number("recovered", channel.recovered);
+    object.reference(origin);
+    object.end();
+}
+
+/// The answer to a subscribe by pattern; the id is the cursor, because that resumes whatever the pattern brings.
+pub(super) fn subscribed_pattern_message(pattern: &Pattern, subscribed: &Subscribed, origin: &Origin, into: &mut BytesMut) {
+    let mut object = Object::message("subscribed", into);
+    object.text("pattern", &pattern.to_string());
+    object.mark("id", subscribed.cursor);
+    object.flag("gap", subscribed.gap() || subscribed.more);
+    object.number("recovered", subscribed.patterns.map_or(0, |patterns| patterns.recovered));
     object.reference(origin);
     object.end();
 }

@@ -163,7 +163,7 @@ pub(super) mod tests {
     ];
 
     /// Every error code, sorted.
-    pub(in super::super) const EVERY_CODE: [&str; 19] = [
+    pub(in super::super) const EVERY_CODE: [&str; 20] = [
         "expired",
         "forbidden",
         "internal",
@@ -173,6 +173,7 @@ pub(super) mod tests {
         "invalid_json",
         "invalid_mark",
         "invalid_message",
+        "invalid_pattern",
         "invalid_utf8",
         "limit_exceeded",
         "method_not_allowed",

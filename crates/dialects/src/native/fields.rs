@@ -14,14 +14,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::engine::HistoryQuery;
 use omnivox_core::publication::Form;
 use omnivox_core::room::{Claim, Seat, Signal};
-use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Payload};
+use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Pattern, Payload};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::codes::Refusal;
 use super::message::{Order, before_offset};
-use super::render;
+use super::{render, request};
 
 /// How deep a message may nest.
 pub const DEPTH_MAX: usize = 128;
@@ -73,6 +73,14 @@ impl<'a> Fields<'a> {
         let Some(value) = self.raw(name) else { return Ok(None) };
         let mark = if value.get().starts_with('"') { Mark::parse(&string(name, value)?) } else { Mark::parse(value.get()) };
         Ok(Some(mark?))
+    }
+
+    /// The pattern that `pattern` names, where no channel may stand beside it.
+    pub(super) fn pattern(&self) -> Result<Pattern, Refusal> {
+        if self.raw("channel").is_some() || self.raw("room").is_some() {
+            return Err(Refusal::message("the message has both `channel` and `pattern`; send one message for each"));
+        }
+        request::pattern(&self.text("pattern")?.unwrap_or_default())
     }
 
     /// The one channel that `channel` or `room` names.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use omnivox_core::engine::HistoryQuery;
 use omnivox_core::room::{Seat, Signal};
-use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Payload};
+use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Pattern, Payload};
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::codes::Refusal;
 use super::fields::{Fields, shortened};
+use super::request;
 
 /// How many events `history` gives when nobody says.
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
@@ -51,8 +52,12 @@ pub(super) enum ClientMessage {
     Connect { credential: Credential },
     /// Receive a channel.
     Subscribe { channel: ChannelName, since: Option<Mark>, presence: bool },
+    /// Receive what a pattern means.
+    SubscribePattern { pattern: Pattern, since: Option<Mark>, presence: bool },
     /// Receive it no longer.
     Unsubscribe { channel: ChannelName },
+    /// Receive no longer what the pattern brings.
+    UnsubscribePattern { pattern: Pattern },
     /// Publish.
     Publish { draft: Box<Draft> },
     /// Publish what the next binary frame holds.
@@ -121,6 +126,12 @@ impl ClientMessage {
     fn parse_reserved(kind: &'static str, fields: &Fields<'_>, limits: &Limits) -> Result<Self, Refusal> {
         Ok(match kind {
             "connect" => Self::Connect { credential: fields.credential()? },
+            "subscribe" if fields.raw("pattern").is_some() => Self::SubscribePattern {
+                pattern: fields.pattern()?,
+                since: fields.mark("since")?.map(|mark| request::fitting_mark(mark, &[], &[Pattern::All])).transpose()?,
+                presence: fields.flag("presence")?.unwrap_or(false),
+            },
+            "unsubscribe" if fields.raw("pattern").is_some() => Self::UnsubscribePattern { pattern: fields.pattern()? },
             "subscribe" => Self::Subscribe {
                 channel: fields.channel()?,
                 since: fields.mark("since")?,

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
-use omnivox_core::{ChannelName, Dialect, EncodingKey, Event, Frame, Mark, Opening, Request, Response, Session};
+use omnivox_core::{ChannelName, Dialect, EncodingKey, Event, Frame, Mark, Opening, Pattern, Request, Response, Session};
 
 use codes::Refusal;
 use echo::{ECHO_BYTES_MAX, EchoSession};
@@ -58,6 +58,8 @@ mod formats {
     pub(super) const POLL_POSITIONS: u8 = 3;
     /// Poll answers about several channels.
     pub(super) const POLL_CURSORS: u8 = 4;
+    /// Messages on a WebSocket that a pattern brought.
+    pub(super) const MESSAGES_AND_CURSORS: u8 = 5;
 }
 
 /// The native dialect.
@@ -148,7 +150,7 @@ impl Native {
             Service::Transport(Transport::Ws) => return self.open_websocket(context, request, &parameters, endpoint, cors),
             Service::Transport(Transport::Sse) => return self.open_stream(context, request, &parameters, endpoint, cors),
             Service::Transport(Transport::Poll) => {
-                let channels = parameters.channels(&endpoint.channels, limits)?;
+                let (channels, patterns) = parameters.wanted(&endpoint.channels, limits)?;
                 let last = match parameters.mark("last")? {
                     Some(mark) => Some(mark),
                     None => parameters.mark("since")?,
@@ -157,8 +159,9 @@ impl Native {
                     connecting: Some(request::connect(request, &parameters)?),
                     cors,
                     head_only,
-                    last: last.map(|mark| request::fitting_mark(mark, &channels)).transpose()?,
+                    last: last.map(|mark| request::fitting_mark(mark, &channels, &patterns)).transpose()?,
                     channels,
+                    patterns,
                     hold: poll::hold(request, &parameters, limits.poll_time_max, context.entropy[0])?,
                     limit: parameters.number("limit")?.unwrap_or(limits.history_page_max).clamp(1, limits.history_page_max),
                 };
@@ -184,7 +187,7 @@ impl Native {
     ) -> Result<NewSession, Refusal> {
         let named = !endpoint.channels.is_empty() || parameters.first("channel").is_some() || parameters.first("room").is_some();
         let channels = if named { parameters.channels(&endpoint.channels, &self.settings.limits)? } else { Channels::new() };
-        let since = parameters.mark("since")?.map(|mark| request::fitting_mark(mark, &channels)).transpose()?;
+        let since = parameters.mark("since")?.map(|mark| request::fitting_mark(mark, &channels, &[])).transpose()?;
         let opening = websocket::OpeningWith {
             connecting: request::connect(request, parameters)?,
             cors,
@@ -204,7 +207,7 @@ impl Native {
         endpoint: &Endpoint,
         cors: Cors,
     ) -> Result<NewSession, Refusal> {
-        let channels = parameters.channels(&endpoint.channels, &self.settings.limits)?;
+        let (channels, patterns) = parameters.wanted(&endpoint.channels, &self.settings.limits)?;
         let format = match parameters.first("format") {
             None => endpoint.format,
             Some("envelope") => Format::Envelope,
@@ -215,8 +218,9 @@ impl Native {
             connecting: request::connect(request, parameters)?,
             cors,
             head_only: request.method == "HEAD",
-            since: last_event_id(request, parameters, &channels)?,
+            since: last_event_id(request, parameters, &channels, &patterns)?,
             channels,
+            patterns,
             presence: parameters.flag("presence")?,
             format,
         };
@@ -257,7 +261,8 @@ impl Dialect for Native {
 
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
         match key.format {
-            formats::MESSAGES => Some(render::websocket_event(event, key.framing, scratch)),
+            formats::MESSAGES => Some(render::websocket_event(event, false, key.framing, scratch)),
+            formats::MESSAGES_AND_CURSORS => Some(render::websocket_event(event, true, key.framing, scratch)),
             formats::STREAM_ENVELOPE => render::stream_event(event, false, key.framing, scratch),
             formats::STREAM_DATA => render::stream_event(event, true, key.framing, scratch),
             formats::POLL_POSITIONS => render::poll_answer(event, false, key.qualifier.as_deref(), scratch),
@@ -299,14 +304,19 @@ fn refuse_method(request: &Request<'_>, service: Service, cors: &Cors) -> Option
 /// What the client of a stream saw last: the header that browsers send, or else one of the parameters that their replacements send.
 ///
 /// These come from clients that repeat what they have, so what can't be read is a gap; `since` comes from a person, so there it is an error.
-fn last_event_id(request: &Request<'_>, parameters: &Parameters<'_>, channels: &[ChannelName]) -> Result<Since, Refusal> {
+fn last_event_id(
+    request: &Request<'_>,
+    parameters: &Parameters<'_>,
+    channels: &[ChannelName],
+    patterns: &[Pattern],
+) -> Result<Since, Refusal> {
     let parameter = || LAST_EVENT_ID.iter().find_map(|name| parameters.first_ignoring_case(name));
     if let Some(text) = request.header("last-event-id").filter(|text| !text.is_empty()).or_else(parameter) {
-        let mark = Mark::parse(text).map_err(Refusal::from).and_then(|mark| request::fitting_mark(mark, channels));
+        let mark = Mark::parse(text).map_err(Refusal::from).and_then(|mark| request::fitting_mark(mark, channels, patterns));
         return Ok(mark.map_or(Since::Unreadable, Since::Mark));
     }
     match parameters.mark("since")? {
-        Some(mark) => Ok(Since::Mark(request::fitting_mark(mark, channels)?)),
+        Some(mark) => Ok(Since::Mark(request::fitting_mark(mark, channels, patterns)?)),
         None => Ok(Since::Nothing),
     }
 }

@@ -15,7 +15,7 @@ use omnivox_core::{
 
 use super::codes::{self, Refusal};
 use super::render::{self, Page, Placed};
-use super::request::{Channels, Connecting, Cors, Parameters, refused};
+use super::request::{Channels, Connecting, Cors, Parameters, Patterns, refused};
 use super::{NativeSettings, formats};
 
 /// One poll.
@@ -40,12 +40,21 @@ pub(super) struct Wanted {
     pub(super) head_only: bool,
     /// The channels, at least one.
     pub(super) channels: Channels,
+    /// The patterns; often none.
+    pub(super) patterns: Patterns,
     /// What was seen last; without it the answer only tells where the channels stand.
     pub(super) last: Option<Mark>,
     /// How long to wait for news.
     pub(super) hold: Duration,
     /// At most so many events.
     pub(super) limit: usize,
+}
+
+impl Wanted {
+    /// Whether only a cursor says where the client stands.
+    fn several(&self) -> bool {
+        self.channels.len() != 1 || !self.patterns.is_empty()
+    }
 }
 
 impl PollSession {
@@ -56,12 +65,12 @@ impl PollSession {
 
     fn subscribe(&self) -> Command {
         let wanted = &self.wanted;
-        let format = if wanted.channels.len() > 1 { formats::POLL_CURSORS } else { formats::POLL_POSITIONS };
+        let format = if wanted.several() { formats::POLL_CURSORS } else { formats::POLL_POSITIONS };
         let qualifier = wanted.cors.allowed_origin().cloned();
         let key = EncodingKey { dialect: self.dialect, format, framing: Framing::Answer, qualifier };
         Command::Subscribe(Box::new(Subscribe {
             channels: wanted.channels.clone(),
-            patterns: smallvec::SmallVec::new(),
+            patterns: wanted.patterns.clone(),
             since: wanted.last,
             delivery: Delivery::Once(key),
             presence: false,
@@ -70,7 +79,7 @@ impl PollSession {
     }
 
     fn on_subscribed(&mut self, now: Instant, mut subscribed: Subscribed, actions: &mut Actions) {
-        let several = self.wanted.channels.len() > 1;
+        let several = self.wanted.several();
         let mark = |(publication, place): &Placed| {
             if several { Mark::Cursor(publication.cursor) } else { Mark::Position(publication.places[*place].position) }
         };

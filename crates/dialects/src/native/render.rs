@@ -12,7 +12,9 @@ use base64::Engine as _;
 use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::event::Member;
 use omnivox_core::publication::Form;
-use omnivox_core::{ChannelName, Event, Frame, FrameKind, Framing, Mark, MemberAction, Payload, PresenceEvent, Publication, Response};
+use omnivox_core::{
+    ChannelName, Cursor, Event, Frame, FrameKind, Framing, Mark, MemberAction, Payload, PresenceEvent, Publication, Response,
+};
 use omnivox_wire::{http1, sse, ws};
 
 use super::codes::Refusal;
@@ -147,13 +149,21 @@ pub(super) enum Binary {
 
 /// Appends a publication as clients see it; without a place it is a message for the client alone.
 pub(super) fn publication(publication: &Publication, place: Option<usize>, binary: Binary, into: &mut BytesMut) {
+    publication_at(publication, place, None, binary, into);
+}
+
+/// The same with a cursor. Then it is always in the envelope: in its own shape a publisher could forge the cursor.
+fn publication_at(publication: &Publication, place: Option<usize>, cursor: Option<Cursor>, binary: Binary, into: &mut BytesMut) {
     let draft = &publication.draft;
     let event = draft.event.as_deref().unwrap_or("message");
-    let flat = draft.form == Form::Flat;
+    let flat = draft.form == Form::Flat && cursor.is_none();
     let mut object = Object::message(if flat { event } else { "message" }, into);
     if let Some(place) = place.and_then(|place| publication.places.get(place)) {
         object.text("channel", place.channel.as_str());
         object.mark("id", place.position);
+    }
+    if let Some(cursor) = cursor {
+        object.mark("cursor", cursor);
     }
     match &draft.payload {
         Payload::Json(json) if flat => {
@@ -331,10 +341,12 @@ pub(super) fn text_frame(write: impl FnOnce(&mut BytesMut)) -> Frame {
 }
 
 /// An event as messages on a WebSocket.
-pub(super) fn websocket_event(event: &Event, framing: Framing, scratch: &mut BytesMut) -> Frame {
+pub(super) fn websocket_event(event: &Event, cursors: bool, framing: Framing, scratch: &mut BytesMut) -> Frame {
     begin(scratch);
     match event {
-        Event::Publication(published, place) => return websocket_publication(published, Some(*place), framing, scratch),
+        Event::Publication(published, place) => {
+            return websocket_message(published, Some(*place), cursors.then_some(published.cursor), framing, scratch);
+        }
         Event::Presence(event) => presence(event, scratch),
         Event::Gap(channel) => gap(channel, scratch),
     }
@@ -343,8 +355,18 @@ pub(super) fn websocket_event(event: &Event, framing: Framing, scratch: &mut Byt
 
 /// A publication as a message on a WebSocket; a binary one is a header and a binary message right behind it.
 pub(super) fn websocket_publication(published: &Publication, place: Option<usize>, framing: Framing, scratch: &mut BytesMut) -> Frame {
+    websocket_message(published, place, None, framing, scratch)
+}
+
+fn websocket_message(
+    published: &Publication,
+    place: Option<usize>,
+    cursor: Option<Cursor>,
+    framing: Framing,
+    scratch: &mut BytesMut,
+) -> Frame {
     begin(scratch);
-    publication(published, place, Binary::Follows, scratch);
+    publication_at(published, place, cursor, Binary::Follows, scratch);
     let Payload::Binary(bytes) = &published.draft.payload else { return seal(framing, scratch) };
     let header = ws::header(ws::DataKind::Text, true, false, scratch.len() - HEADROOM);
     if framing == Framing::WebSocketDeflate && bytes.len() >= ws::deflate::WORTH_BYTES_MIN {

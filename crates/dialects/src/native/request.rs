@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use omnivox_core::command::Connect;
-use omnivox_core::{ChannelName, Command, Credential, Limits, Mark, Request, Response};
+use omnivox_core::{ChannelName, Command, Credential, Limits, Mark, Pattern, Request, Response};
 use omnivox_wire::http1::{Query, QueryError};
 use smallvec::SmallVec;
 
@@ -55,6 +55,30 @@ impl<'a> Parameters<'a> {
             ));
         }
         Ok(channels)
+    }
+
+    /// The patterns that are named as `pattern`, each once.
+    pub(super) fn patterns(&self, limits: &Limits) -> Result<Patterns, Refusal> {
+        let mut patterns = Patterns::new();
+        for (_, text) in self.0.iter().filter(|(name, _)| name == "pattern") {
+            let pattern = pattern(text)?;
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
+            }
+            if patterns.len() > limits.channels_per_connection_max {
+                let words = format!("a request names at most {} patterns", limits.channels_per_connection_max);
+                return Err(Refusal::limit("channels_per_connection_max", words));
+            }
+        }
+        Ok(patterns)
+    }
+
+    /// The channels and patterns of a request that must name at least one of either.
+    pub(super) fn wanted(&self, defaults: &[ChannelName], limits: &Limits) -> Result<(Channels, Patterns), Refusal> {
+        let patterns = self.patterns(limits)?;
+        let named = self.first("channel").is_some() || self.first("room").is_some();
+        let channels = if patterns.is_empty() || named { self.channels(defaults, limits)? } else { Channels::new() };
+        Ok((channels, patterns))
     }
 
     /// The one channel of a request that is about one.
@@ -108,12 +132,23 @@ impl From<QueryError> for Refusal {
     }
 }
 
-/// A mark that can mean the channels of the request: a position or a number is a place in one channel only.
-pub(super) fn fitting_mark(mark: Mark, channels: &[ChannelName]) -> Result<Mark, Refusal> {
+/// Patterns of a request; often none.
+pub(super) type Patterns = SmallVec<[Pattern; 0]>;
+
+/// A pattern as clients write it: `*`, `chat:*`, a URI template when it has braces, or a name.
+pub(super) fn pattern(text: &str) -> Result<Pattern, Refusal> {
+    if text.contains('{') {
+        return Pattern::template(text).map_err(|error| Refusal::invalid("invalid_pattern", error.to_string()));
+    }
+    Pattern::parse(text).map_err(|error| Refusal::invalid("invalid_pattern", error.to_string()))
+}
+
+/// A mark that can mean what the request names: a position or a number is a place in one channel only.
+pub(super) fn fitting_mark(mark: Mark, channels: &[ChannelName], patterns: &[Pattern]) -> Result<Mark, Refusal> {
     match mark {
-        Mark::Position(_) | Mark::Offset(_) if channels.len() > 1 => Err(Refusal::invalid(
+        Mark::Position(_) | Mark::Offset(_) if channels.len() > 1 || !patterns.is_empty() => Err(Refusal::invalid(
             "invalid_mark",
-            "a position is a place in one channel; with several channels send the cursor that the last answer gave",
+            "a position is a place in one channel; with several channels or a pattern send the cursor that the last answer gave",
         )),
         Mark::Position(_) | Mark::Offset(_) | Mark::Cursor(_) | Mark::Earliest => Ok(mark),
     }

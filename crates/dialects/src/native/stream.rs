@@ -13,12 +13,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::command::{Delivery, Replay, Subscribe, Subscribed};
 use omnivox_core::{
     Action, Actions, ChannelName, CloseReason, Command, Control, Cursor, Denied, EncodingKey, ExchangeId, Frame, Framing, Input, Mark,
-    Reply, Response, Session, Ticket,
+    Pattern, Reply, Response, Session, Ticket,
 };
 
 use super::codes::{self, Refusal};
 use super::render::{self, Object};
-use super::request::{Channels, Connecting, Cors, refused};
+use super::request::{Channels, Connecting, Cors, Patterns, refused};
 use super::settings::Format;
 use super::{NativeSettings, formats};
 
@@ -43,6 +43,8 @@ pub(super) struct Wanted {
     pub(super) head_only: bool,
     /// The channels, at least one.
     pub(super) channels: Channels,
+    /// The patterns; often none.
+    pub(super) patterns: Patterns,
     /// What was seen last.
     pub(super) since: Since,
     /// Whether presence events are wanted.
@@ -60,6 +62,13 @@ pub(super) enum Since {
     Mark(Mark),
     /// Something that this server did not give out, or that means another set of channels.
     Unreadable,
+}
+
+impl Wanted {
+    /// What the client calls its channels and patterns.
+    fn names(&self) -> Vec<ChannelName> {
+        self.channels.iter().cloned().chain(self.patterns.iter().map(Pattern::label)).collect()
+    }
 }
 
 enum State {
@@ -84,12 +93,12 @@ impl StreamSession {
             Ok(Reply::Subscribed(subscribed)) => {
                 let mut body = BytesMut::with_capacity(32);
                 let _ = write!(body, ":ok\n\nretry: {}\n\n", self.settings.retry_ms);
-                let unreadable = wanted.since == Since::Unreadable;
+                let unreadable = if wanted.since == Since::Unreadable { wanted.names() } else { Vec::new() };
                 let mut response = wanted.cors.on(head());
                 response.body = body.freeze();
                 actions.push(Action::Stream(*exchange, response));
                 self.state = State::Streaming;
-                self.begin(&subscribed, unreadable, actions);
+                self.begin(&subscribed, &unreadable, actions);
             }
             Ok(_) => debug_assert!(false, "a reply of another kind than its command"),
             Err(denied) => {
@@ -113,7 +122,7 @@ impl StreamSession {
         };
         Command::Subscribe(Box::new(Subscribe {
             channels: wanted.channels.clone(),
-            patterns: smallvec::SmallVec::new(),
+            patterns: wanted.patterns.clone(),
             since,
             delivery: Delivery::Shared(key),
             presence: wanted.presence,
@@ -123,11 +132,9 @@ impl StreamSession {
 
     /// Says where the stream stands now, behind what was replayed. Gaps were told before the replay, so that a cut in it does not hide them;
     /// what is left to tell is a mark that could not be read.
-    fn begin(&self, subscribed: &Subscribed, unreadable: bool, actions: &mut Actions) {
-        for channel in &subscribed.channels {
-            if unreadable {
-                actions.push(Action::Push(self.frame(|into| render::stream_gap(&channel.channel, into))));
-            }
+    fn begin(&self, subscribed: &Subscribed, unreadable: &[ChannelName], actions: &mut Actions) {
+        for channel in unreadable {
+            actions.push(Action::Push(self.frame(|into| render::stream_gap(channel, into))));
         }
         actions.push(Action::Push(self.frame(|into| id_alone(subscribed.cursor, into))));
     }

@@ -13,11 +13,11 @@ use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe};
 use omnivox_core::http::Upgrade;
 use omnivox_core::{
     Action, Actions, ChannelName, CloseReason, Command, Control, Credential, Denied, Draft, EncodingKey, ExchangeId, Framing, Input, Mark,
-    Payload, Reply, Request, Session, Ticket,
+    Pattern, Payload, Reply, Request, Session, Ticket,
 };
 use smallvec::SmallVec;
 
-use super::answers::{close, send, send_about, send_connected, send_error, send_pong, subscribed_message};
+use super::answers::{close, send, send_about, send_connected, send_error, send_pong, subscribed_message, subscribed_pattern_message};
 use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
 use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
@@ -97,7 +97,9 @@ enum Asked {
     SubscribeFirst,
     /// A channel, and whether it is a new one.
     Subscribe(ChannelName, bool),
+    SubscribePattern(Pattern),
     Unsubscribe(ChannelName),
+    UnsubscribePattern(Pattern),
     Publish(ChannelName),
     Application(ChannelName),
     Enter(ChannelName, &'static str),
@@ -272,6 +274,13 @@ impl WebSocketSession {
                 let command = self.subscribe_command(SmallVec::from_elem(channel.clone(), 1), since, presence);
                 (Asked::Subscribe(channel, new), command)
             }
+            ClientMessage::SubscribePattern { pattern, since, presence } => {
+                let command = self.pattern_command(pattern.clone(), since, presence);
+                (Asked::SubscribePattern(pattern), command)
+            }
+            ClientMessage::UnsubscribePattern { pattern } => {
+                (Asked::UnsubscribePattern(pattern.clone()), Command::UnsubscribePattern(pattern))
+            }
             ClientMessage::Unsubscribe { channel } => {
                 if !self.joined.contains(&channel) {
                     let refusal = Refusal::invalid("not_subscribed", "this connection is not subscribed to the channel");
@@ -347,6 +356,13 @@ impl WebSocketSession {
         Command::Subscribe(Box::new(Subscribe { channels, patterns: SmallVec::new(), since, delivery, presence, replay: Replay::Deliver }))
     }
 
+    fn pattern_command(&self, pattern: Pattern, since: Option<Mark>, presence: bool) -> Command {
+        let format = formats::MESSAGES_AND_CURSORS;
+        let delivery = Delivery::Shared(EncodingKey { dialect: self.dialect, format, framing: self.framing, qualifier: None });
+        let (channels, patterns) = (SmallVec::new(), SmallVec::from_elem(pattern, 1));
+        Command::Subscribe(Box::new(Subscribe { channels, patterns, since, delivery, presence, replay: Replay::Deliver }))
+    }
+
     fn run(&mut self, origin: Origin, asked: Asked, command: Command, actions: &mut Actions) {
         let most = self.settings.limits.commands_in_flight_max;
         if self.pending.len() >= most {
@@ -389,6 +405,15 @@ impl WebSocketSession {
                     send(actions, |into| subscribed_message(channel, subscribed.more, &origin, into));
                 }
             }
+            (Ok(Reply::Subscribed(subscribed)), Asked::SubscribePattern(pattern)) => {
+                send(actions, |into| subscribed_pattern_message(&pattern, &subscribed, &origin, into));
+            }
+            (Ok(_), Asked::UnsubscribePattern(pattern)) => send(actions, |into| {
+                let mut object = Object::message("unsubscribed", into);
+                object.text("pattern", &pattern.to_string());
+                object.reference(&origin);
+                object.end();
+            }),
             (Ok(_), Asked::Unsubscribe(channel)) => send_about(&channel, "unsubscribed", &origin, actions),
             (Ok(_), Asked::Enter(channel, answer)) => send_about(&channel, answer, &origin, actions),
             (Ok(Reply::Seated(seated)), Asked::Seat(channel)) => {
@@ -487,7 +512,7 @@ impl Asked {
     /// The channel that it is about.
     fn channel(&self) -> Option<&ChannelName> {
         match self {
-            Self::FirstConnect | Self::Connect | Self::SubscribeFirst => None,
+            Self::FirstConnect | Self::Connect | Self::SubscribeFirst | Self::SubscribePattern(_) | Self::UnsubscribePattern(_) => None,
             Self::Subscribe(channel, _)
             | Self::Unsubscribe(channel)
             | Self::Publish(channel)

@@ -25,6 +25,8 @@ pub(crate) enum Transport {
 pub(crate) struct Follower {
     transport: Transport,
     channels: Vec<&'static str>,
+    /// The pattern that it asks for instead of the channels, which are those that the pattern means.
+    pattern: Option<&'static str>,
     /// The mark of the last event that was processed.
     last: Option<String>,
     ledger: Vec<Entry>,
@@ -51,7 +53,21 @@ pub(crate) struct Verdict {
 
 impl Follower {
     pub(crate) fn new(transport: Transport, channels: Vec<&'static str>) -> Self {
-        Self { transport, channels, last: None, ledger: Vec::new(), connected_at: 0 }
+        Self { transport, channels, pattern: None, last: None, ledger: Vec::new(), connected_at: 0 }
+    }
+
+    /// A follower by pattern; `channels` are those that it means.
+    pub(crate) fn by_pattern(transport: Transport, pattern: &'static str, channels: Vec<&'static str>) -> Self {
+        Self { pattern: Some(pattern), ..Self::new(transport, channels) }
+    }
+
+    /// What it asks for, as a query; a client by pattern asks for one of its channels, too, which must not come twice.
+    fn query(&self) -> String {
+        let channels = self.channels.iter().map(|channel| format!("channel={channel}"));
+        match self.pattern {
+            Some(pattern) => channels.take(1).chain([format!("pattern={pattern}")]).collect::<Vec<_>>().join("&"),
+            None => channels.collect::<Vec<_>>().join("&"),
+        }
     }
 
     pub(crate) fn received(&self) -> usize {
@@ -136,9 +152,12 @@ async fn web_socket(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &
     let mut bytes = Vec::new();
     let head = head(line, &mut bytes).await?;
     handshake.check(&head).unwrap();
-    let channel = follower.borrow().channels[0];
     let since = follower.borrow().last.clone();
-    say(line, &serde_json::json!({"type": "subscribe", "channel": channel, "since": since})).await?;
+    let wanted = match follower.borrow().pattern {
+        Some(pattern) => serde_json::json!({"type": "subscribe", "pattern": pattern, "since": since}),
+        None => serde_json::json!({"type": "subscribe", "channel": follower.borrow().channels[0], "since": since}),
+    };
+    say(line, &wanted).await?;
     say(line, &serde_json::json!({"type": "enter", "channel": "alpha", "data": {"n": random.below(10)}})).await?;
     let mut decoder = ws::Decoder::new(ws::Role::Client, 1 << 20, None);
     loop {
@@ -168,7 +187,8 @@ fn take_message(follower: &mut Follower, message: &Value) {
     match message["type"].as_str().unwrap() {
         "message" => {
             follower.take(message);
-            follower.last = Some(message["id"].as_str().unwrap().to_owned());
+            let mark = if follower.pattern.is_some() { &message["cursor"] } else { &message["id"] };
+            follower.last = Some(mark.as_str().unwrap().to_owned());
         }
         "subscribed" => {
             if message["gap"].as_bool().unwrap() {
@@ -193,7 +213,7 @@ async fn say(line: &mut Line, message: &Value) -> Result<(), Cut> {
 async fn event_stream(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Random) -> Result<Endless, Cut> {
     let request = {
         let follower = follower.borrow();
-        let query = follower.channels.iter().map(|channel| format!("channel={channel}")).collect::<Vec<_>>().join("&");
+        let query = follower.query();
         let last = follower.last.as_ref().map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
         format!("GET /v1/sse?{query} HTTP/1.1\r\nHost: world\r\nAccept: text/event-stream\r\n{last}\r\n")
     };
@@ -238,7 +258,7 @@ async fn poll(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Ra
     loop {
         let request = {
             let follower = follower.borrow();
-            let query = follower.channels.iter().map(|channel| format!("channel={channel}")).collect::<Vec<_>>().join("&");
+            let query = follower.query();
             let last = follower.last.as_ref().map_or_else(String::new, |last| format!("&last={last}"));
             format!("GET /v1/poll?{query}{last} HTTP/1.1\r\nHost: world\r\n\r\n")
         };

@@ -37,6 +37,9 @@ struct Scenario {
 
 const CHANNELS: [&str; 3] = ["alpha", "beta", "gamma"];
 
+/// Patterns, and which of the channels they mean.
+const PATTERNS: [(&str, &[&str]); 3] = [("*", &CHANNELS), ("al*", &["alpha"]), ("{name}", &CHANNELS)];
+
 fn seeds() -> std::ops::Range<u64> {
     let count = std::env::var("OMNIVOX_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
     0..count
@@ -76,6 +79,10 @@ async fn simulate(scenario: &Scenario, seed: u64) -> Tally {
     let followers: Vec<Rc<RefCell<Follower>>> = (0..scenario.followers)
         .map(|index| {
             let transport = [Transport::WebSocket, Transport::EventStream, Transport::Poll][index % 3];
+            if index % 2 == 1 {
+                let (pattern, channels) = PATTERNS[random.below(3) as usize];
+                return Rc::new(RefCell::new(Follower::by_pattern(transport, pattern, channels.to_vec())));
+            }
             let channels: Vec<&'static str> = match transport {
                 Transport::WebSocket => vec![CHANNELS[random.below(3) as usize]],
                 Transport::EventStream | Transport::Poll => CHANNELS[..=random.below(3) as usize].to_vec(),

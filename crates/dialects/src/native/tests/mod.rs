@@ -3,6 +3,7 @@
 mod abuse;
 mod api;
 mod openapi;
+mod patterns;
 mod poll;
 mod rendering;
 mod rooms;

@@ -43,8 +43,8 @@ fn the_file_names_the_routes() {
 fn the_file_names_the_parameters() {
     let file = file();
     for (path, expected) in [
-        ("/v1/poll", &["channel", "last", "limit", "since", "timeout"][..]),
-        ("/v1/sse", &["Last-Event-ID", "channel", "format", "lastEventId", "presence", "since"]),
+        ("/v1/poll", &["channel", "last", "limit", "pattern", "since", "timeout"][..]),
+        ("/v1/sse", &["Last-Event-ID", "channel", "format", "lastEventId", "pattern", "presence", "since"]),
         ("/v1/history", &["before", "channel", "limit", "order", "since"]),
         ("/v1/presence", &["channel"]),
         ("/v1/channels", &["prefix"]),
