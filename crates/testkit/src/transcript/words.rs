@@ -23,9 +23,7 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
                 Credential::Ticket(ticket) => format!("ticket {ticket}"),
                 Credential::Key { id, secret } => format!("key {id} {secret}"),
             };
-            let host = connect.host.as_deref().map(|host| format!(" at {host}")).unwrap_or_default();
-            let origin = connect.origin.as_deref().map(|origin| format!(" from {origin}")).unwrap_or_default();
-            ("connect", shown + &host + &origin)
+            ("connect", shown)
         }
         Command::Subscribe(subscribe) => {
             let channels: Vec<&str> = subscribe.channels.iter().map(ChannelName::as_str).collect();
