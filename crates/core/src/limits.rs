@@ -23,6 +23,14 @@ pub struct Limits {
     pub keep_alive_time_max: Duration,
     /// Connections of the whole server.
     pub connections_max: usize,
+    /// Connections of one client address, when that is limited.
+    pub connections_per_address_max: Option<usize>,
+    /// New connections of the whole server in a second, when that is limited.
+    pub connects_per_second_max: Option<u32>,
+    /// New connections of one client address in a second, when that is limited.
+    pub connects_per_address_per_second_max: Option<u32>,
+    /// HTTP requests of one client address in a second, when that is limited.
+    pub requests_per_address_per_second_max: Option<u32>,
     /// Channels that one connection is subscribed to.
     pub channels_per_connection_max: usize,
     /// Channels that one publication goes to.
@@ -78,6 +86,10 @@ impl Default for Limits {
             body_time_max: Duration::from_secs(30),
             keep_alive_time_max: Duration::from_secs(75),
             connections_max: 200_000,
+            connections_per_address_max: None,
+            connects_per_second_max: None,
+            connects_per_address_per_second_max: None,
+            requests_per_address_per_second_max: None,
             channels_per_connection_max: 1_000,
             channels_per_publication_max: 100,
             batch_publications_max: 1_000,

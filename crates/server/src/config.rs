@@ -8,6 +8,7 @@ use omnivox_auth::Settings;
 use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 
+use crate::proxies::Proxies;
 use crate::tls::Tls;
 
 /// Everything that a server needs to start.
@@ -26,6 +27,10 @@ pub struct ServerConfig {
     pub apps: Vec<Settings>,
     /// The client protocols. Their paths must not clash.
     pub dialects: Vec<Arc<dyn Dialect>>,
+    /// Which proxies are believed when they say who the client is.
+    pub proxies: Proxies,
+    /// Those of the addresses above where a trusted proxy begins each connection with a PROXY protocol header.
+    pub proxy_protocol: Vec<SocketAddr>,
     /// Which hosts and origins are let in, when not everyone is.
     pub gate: Option<HostGate>,
     /// Whether clients may agree on permessage-deflate.
@@ -49,6 +54,8 @@ impl ServerConfig {
             limits: Limits::default(),
             apps,
             dialects,
+            proxies: Proxies::default(),
+            proxy_protocol: Vec::new(),
             gate: None,
             deflate: false,
             drain: DrainPace::default(),

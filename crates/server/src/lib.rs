@@ -2,7 +2,8 @@
 //!
 //! - [`config`]: what a server is started with.
 //! - [`router`]: which dialect a path belongs to.
-//! - `listener`: takes connections and places each on the least loaded shard.
+//! - `listener`: takes connections and places each on the least loaded shard; `admission`: how many of whom, and how fast.
+//! - [`proxies`]: who the client is behind a trusted proxy.
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
 //! - [`tls`]: certificates; [`bridge`]: HTTP/2 and embedders.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
@@ -15,10 +16,12 @@
 //!
 //! Invariant: a shard never waits for another shard, for a broker or for a client.
 
+mod admission;
 pub mod bridge;
 pub mod config;
 mod listener;
 pub mod metrics;
+pub mod proxies;
 pub mod router;
 mod server;
 mod shard;

@@ -60,6 +60,10 @@ counters! {
     refused_requests_total: "counter",
     /// Connections that were refused because there are too many.
     refused_connections_total: "counter",
+    /// Connections that were refused because their address, or everybody together, opens too many.
+    throttled_connections_total: "counter",
+    /// Requests that were refused because their address sends too many.
+    throttled_requests_total: "counter",
     /// TLS handshakes under way.
     tls_handshakes: "gauge",
     /// TLS handshakes that failed or took too long.

@@ -12,8 +12,10 @@ use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
+use crate::admission::Admission;
 use crate::bridge::{self, BridgeBody};
 use crate::config::ServerConfig;
+use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
 use crate::router::{Clash, Router};
 use crate::shard::{self, Common, Peer, Stream, Visit};
@@ -63,19 +65,25 @@ pub struct Handle {
 impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
     pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
+        if config.proxy_protocol.iter().any(|address| !config.listen.contains(address) && !config.listen_tls.contains(address)) {
+            return Err(StartError::Setting("`server.proxy_protocol` names an address that neither `server.listen` nor `tls.listen` has"));
+        }
+        if !config.proxy_protocol.is_empty() && config.proxies.trusted.is_empty() {
+            return Err(StartError::Setting("`server.proxy_protocol` believes no proxy: set `server.trusted_proxies`"));
+        }
         if !config.listen_tls.is_empty() && config.tls.is_none() {
             return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
         }
         let plain = config.listen.iter().map(|address| (address, false));
         let listeners = plain
             .chain(config.listen_tls.iter().map(|address| (address, true)))
-            .map(|(address, secure)| match listener::bind(*address) {
-                Ok(listener) => Ok((listener, secure)),
+            .map(|(address, tls)| match listener::bind(*address) {
+                Ok(socket) => Ok(Listener { socket, tls, proxied: config.proxy_protocol.contains(address) }),
                 Err(error) => Err(StartError::Listen { address: *address, error }),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses =
-            listeners.iter().map(|(listener, _)| listener.local_addr()).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+        let addresses = listeners.iter().map(|listener| listener.socket.local_addr()).collect::<Result<Vec<_>, _>>();
+        let addresses = addresses.map_err(StartError::System)?;
         let user_timeout = config.tcp_user_timeout;
         let Parts { common, engine, health, shards } = Parts::build(config)?;
         let threads = shards
@@ -141,6 +149,9 @@ impl Parts {
             headers_max: limits.headers_max,
         };
         let common = Arc::new(Common {
+            admission: Arc::new(Admission::new(limits.clone(), tokio::time::Instant::now().into_std())),
+            turned_away: AtomicU64::new(0),
+            proxies: config.proxies,
             hub,
             router: Router::new(dialects)?,
             outbox_limits: limits.outbox(),
@@ -191,7 +202,7 @@ impl Simulated {
 
 /// The thread that takes connections, forgets what is old and proves that the log works.
 fn door(
-    listeners: Vec<(std::net::TcpListener, bool)>,
+    listeners: Vec<Listener>,
     common: &Arc<Common>,
     user_timeout: Duration,
     stop: &watch::Receiver<bool>,
@@ -202,13 +213,15 @@ fn door(
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        for (listener, secure) in listeners {
-            tokio::task::spawn_local(listener::run(listener, secure, common.clone(), user_timeout, stop.clone()));
+        for listener in listeners {
+            tokio::task::spawn_local(listener::run(listener, common.clone(), user_timeout, stop.clone()));
         }
+        let admission = common.admission.clone();
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 engine.sweep();
+                admission.sweep(tokio::time::Instant::now().into_std());
             }
         });
         let log = common.hub.log().clone();

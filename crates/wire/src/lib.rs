@@ -24,5 +24,6 @@
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http1;
+pub mod proxy;
 pub mod sse;
 pub mod ws;

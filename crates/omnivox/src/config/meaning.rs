@@ -16,10 +16,11 @@ use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport}
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
+use omnivox_server::proxies::{Proxies, ProxyHeaders};
 use omnivox_server::tls::{CertificateFiles, Tls};
 
 use super::problem::{Place, Problem, Problems};
-use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, RouteFormat, RouteTarget};
+use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::trust;
 
 /// Judges the settings as a whole and makes what the server is started with.
@@ -45,6 +46,14 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
     Ok(ServerConfig {
         shards: (server.shards > 0).then_some(server.shards),
         limits: config.limits.to_core(),
+        proxies: Proxies {
+            trusted: server.trusted_proxies.clone(),
+            headers: match server.proxy_headers {
+                ProxyHeadersChoice::XForwarded => ProxyHeaders::XForwarded,
+                ProxyHeadersChoice::Forwarded => ProxyHeaders::Forwarded,
+            },
+        },
+        proxy_protocol: server.proxy_protocol.clone(),
         gate: (!server.hosts.is_empty()).then(|| HostGate { hosts: server.hosts.clone(), setting: "server.hosts" }),
         deflate: server.deflate,
         drain: DrainPace { sessions_per_second: config.drain.sessions_per_second, deadline: config.drain.deadline_ms },
@@ -260,6 +269,12 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
     if config.limits.poll_time_max_ms > POLL_TIME_MAX {
         problem("limits.poll_time_max_ms", "is above 55 seconds; proxies cut a request after 60");
     }
+    let listens = |address: &SocketAddr| config.server.listen.contains(address) || config.tls.listen.contains(address);
+    if !config.server.proxy_protocol.iter().all(listens) {
+        problem("server.proxy_protocol", "names an address that neither `listen` nor `tls.listen` has");
+    } else if !config.server.proxy_protocol.is_empty() && config.server.trusted_proxies.is_empty() {
+        problem("server.proxy_protocol", "believes no proxy; list the proxies in `trusted_proxies`");
+    }
     if config.server.listen.is_empty() && config.tls.listen.is_empty() {
         problem("server.listen", "is empty; name at least one address");
     }
@@ -342,6 +357,10 @@ impl LimitSettings {
             body_time_max: self.body_time_max_ms,
             keep_alive_time_max: self.keep_alive_time_max_ms,
             connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            connects_per_second_max: self.connects_per_second_max,
+            connects_per_address_per_second_max: self.connects_per_address_per_second_max,
+            requests_per_address_per_second_max: self.requests_per_address_per_second_max,
             channels_per_connection_max: self.channels_per_connection_max,
             channels_per_publication_max: self.channels_per_publication_max,
             batch_publications_max: self.batch_publications_max,
@@ -408,6 +427,9 @@ mod tests {
         check(&format!("{public}open_to_the_network = true\n[[app]]\nid = \"a\"\nopen = true"), "");
         check("[server]\nlisten = \"[::ffff:127.0.0.1]:80\"\n[[app]]\nid = \"a\"\nopen = true", "");
         check(&shop("[server]\nlisten = []"), "server.listen: is empty");
+        check(&shop("[server]\nproxy_protocol = \"127.0.0.1:8080\"\ntrusted_proxies = \"10.0.0.0/8\""), "");
+        check(&shop("[server]\nproxy_protocol = \"127.0.0.1:8080\""), "server.proxy_protocol: believes no proxy");
+        check(&shop("[server]\nproxy_protocol = \"127.0.0.1:1\"\ntrusted_proxies = \"::1\""), "server.proxy_protocol: names an address");
         check(&shop("[[namespace]]\nchannels = \"x\"\napp = \"shup\""), "[[namespace]] x: there is no app \"shup\"");
         check(&shop("[limits]\nconnections_max = 0"), "limits.connections_max: 0 would stop everything");
         check("[[app]]\nid = \"a\"\nsecret = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "different bytes");

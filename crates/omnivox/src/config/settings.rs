@@ -16,6 +16,7 @@ use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::native::NativeSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_server::config::DrainPace;
+use omnivox_server::proxies::Network;
 use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
 use super::relay::{PeerRange, Relay};
@@ -30,6 +31,12 @@ settings! {
             listen: Vec<SocketAddr> = vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
             /// Whether an app that needs no credential may be reached from other machines.
             open_to_the_network: bool = false;
+            /// Networks of the proxies in front, such as `10.0.0.0/8`. They alone are believed about who the client is.
+            trusted_proxies: Vec<Network> = Vec::new();
+            /// The headers in which they say it; the other ones are not looked at.
+            proxy_headers: ProxyHeadersChoice = ProxyHeadersChoice::XForwarded;
+            /// Those addresses of `listen` and `tls.listen` where they begin every connection with a PROXY protocol header (version 1 or 2).
+            proxy_protocol: Vec<SocketAddr> = Vec::new();
             /// Host names that requests and the pages behind them may have, without port; empty lets all in. Apps limit
             /// origins by themselves; this protects a server that trusts whoever reaches it.
             hosts: Vec<String> = Vec::new();
@@ -79,6 +86,14 @@ settings! {
             keep_alive_time_max_ms: Duration = Limits::default().keep_alive_time_max;
             /// Connections of the whole server.
             connections_max: usize = Limits::default().connections_max;
+            /// Connections of one client address; an IPv6 address counts by its /64. Unset does not limit it, as for the next three.
+            connections_per_address_max: Option<usize> = None;
+            /// New connections of the whole server in a second.
+            connects_per_second_max: Option<u32> = None;
+            /// New connections of one client address in a second.
+            connects_per_address_per_second_max: Option<u32> = None;
+            /// HTTP requests of one client address in a second.
+            requests_per_address_per_second_max: Option<u32> = None;
             /// Channels that one connection is subscribed to.
             channels_per_connection_max: usize = Limits::default().channels_per_connection_max;
             /// Channels that one publication goes to.
@@ -308,6 +323,16 @@ settings! {
             /// How an event stream shows messages: with channel, id and event around them, or the data alone.
             format: RouteFormat = RouteFormat::Envelope;
         }
+    }
+}
+
+choice! {
+    /// The headers in which proxies say who the client is.
+    ProxyHeadersChoice {
+        /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+        XForwarded = "x-forwarded",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use omnivox_core::{AppId, ChannelName, Pattern};
+use omnivox_server::proxies::Network;
 use toml::de::DeValue;
 
 /// A type that a setting can have.
@@ -307,7 +308,7 @@ macro_rules! parsed_texts {
         }
     )*};
 }
-parsed_texts!(AppId = "demo", ChannelName = "general", Pattern = "*");
+parsed_texts!(AppId = "demo", ChannelName = "general", Pattern = "*", Network = "127.0.0.1/32");
 
 impl Placeholder for String {
     fn placeholder() -> Self {

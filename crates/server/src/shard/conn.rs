@@ -18,6 +18,7 @@ use omnivox_wire::ws;
 
 use super::Peer;
 use super::io::Io;
+use crate::admission::Share;
 
 /// A connection of the shard.
 pub(super) struct Conn {
@@ -34,6 +35,8 @@ pub(super) struct Conn {
     /// What is written before the session's outbox: answers, and frames for a carrier that is not promoted.
     pub direct: Option<Box<Outbox>>,
     pub peer: Peer,
+    /// What it takes of its address's limits.
+    pub share: Share,
     /// Milliseconds of the shard's clock at which bytes last came.
     pub last_in_ms: u64,
     /// When the last ping or comment went out; 0 when nothing is awaited.
@@ -111,7 +114,7 @@ pub(super) struct Waiting {
 }
 
 impl Conn {
-    pub(super) fn new(generation: u32, io: Io, peer: Peer, now_ms: u64) -> Self {
+    pub(super) fn new(generation: u32, io: Io, peer: Peer, share: Share, now_ms: u64) -> Self {
         Self {
             generation,
             io,
@@ -121,6 +124,7 @@ impl Conn {
             session: None,
             direct: None,
             peer,
+            share,
             last_in_ms: now_ms,
             pinged_ms: 0,
             timer_ms: 0,

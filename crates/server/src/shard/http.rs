@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
 use super::slot::Slot;
 use super::{Handoff, HandoffIo, Io, Shard, Visit};
+use crate::admission::Refused;
 use crate::metrics::{add, sub};
 
 /// A whole request.
@@ -119,7 +120,7 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.mode = Mode::Waiting(Box::new(waiting));
-        let peer = conn.peer;
+        let peer = self.common.proxies.client(conn.peer, |name| head.headers(name));
         add(&self.metrics().held_requests, 1);
         if let Some(refusal) = bad_handshake {
             let response = error(refusal.status(), refusal.code(), refusal.message());
@@ -157,7 +158,16 @@ impl Shard {
             add(&self.metrics().refused_requests_total, 1);
             return self.respond(key, response);
         }
+        if let Err(refused) = self.count_request(peer.ip) {
+            add(&self.metrics().throttled_requests_total, 1);
+            return self.respond(key, throttled(refused));
+        }
         self.open(key, &request, &parsed);
+    }
+
+    /// Lets a request in as far as its address may send one. Our own proxies, when they name no client, are let in.
+    fn count_request(&self, ip: std::net::IpAddr) -> Result<(), Refused> {
+        if self.common.proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, super::now()) }
     }
 
     /// Lets only known hosts and origins in, where that is asked for.
@@ -235,7 +245,7 @@ impl Shard {
             },
             Io::Other(stream) => HandoffIo::Other(stream),
         };
-        let handoff = Handoff { socket, peer: conn.peer, request, unread: conn.unread };
+        let handoff = Handoff { socket, peer: conn.peer, share: conn.share, request, unread: conn.unread };
         let _ = self.common.doors[usize::from(shard)].send(Visit::Handoff(Box::new(handoff)));
         if let Some(waker) = conn.waker {
             waker.wake();
@@ -302,11 +312,7 @@ impl Shard {
     pub(super) fn refuse(&mut self, key: u32, status: u16, code: &str, words: &str) {
         add(&self.metrics().refused_requests_total, 1);
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        let response = error(status, code, words);
-        let mut answer = BytesMut::new();
-        write_response_head(&mut answer, &response, http1::Body::Length(response.body.len() as u64), false);
-        answer.extend_from_slice(&response.body);
-        conn.push_direct(Frame::raw(answer.freeze()));
+        conn.push_direct(Frame::raw(last_answer(&error(status, code, words))));
         self.begin_close(key);
     }
 
@@ -446,6 +452,19 @@ pub(crate) fn error(status: u16, code: &str, words: &str) -> Response {
     }
     body.push_str("\"}}");
     Response::json(status, body)
+}
+
+/// What whoever goes too fast is told.
+pub(crate) fn throttled(refused: Refused) -> Response {
+    error(429, "limit_exceeded", &format!("{} (limits.{})", refused.words, refused.setting)).header("retry-after", "1")
+}
+
+/// An answer after which the connection ends.
+pub(crate) fn last_answer(response: &Response) -> Bytes {
+    let mut answer = BytesMut::new();
+    write_response_head(&mut answer, response, http1::Body::Length(response.body.len() as u64), false);
+    answer.extend_from_slice(&response.body);
+    answer.freeze()
 }
 
 fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Body, keep_alive: bool) {

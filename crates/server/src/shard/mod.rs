@@ -4,7 +4,7 @@
 //! left in outboxes, and gives it back before it waits again. So nothing in here is locked, and nothing is borrowed across an await.
 //!
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
-//! - [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
+//! - [`proxied`]: what a proxy says before a connection's own bytes; [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
 //! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each.
 //! - [`fanout`]: publications to outboxes; [`patterns`]: to those who asked by pattern; [`reread`]: what a full inbox dropped.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
@@ -17,6 +17,7 @@ mod flush;
 mod http;
 mod io;
 mod patterns;
+mod proxied;
 mod read;
 mod reread;
 mod secure;
@@ -45,12 +46,14 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::conn::{Conn, Mode, SlotRef};
 use self::driver::Work;
-pub(crate) use self::http::error;
+pub(crate) use self::http::{error, last_answer, throttled};
 pub(crate) use self::io::Io;
 pub use self::io::Stream;
 use self::slot::Slot;
+use crate::admission::{Admission, Share};
 use crate::config::{DrainPace, HostGate};
 use crate::metrics::{ShardMetrics, add, sub};
+use crate::proxies::Proxies;
 use crate::router::Router;
 
 /// How long a connection that is being closed may take.
@@ -69,6 +72,10 @@ pub(crate) struct Common {
     pub metrics: Vec<Arc<ShardMetrics>>,
     pub outbox_limits: OutboxLimits,
     pub head_limits: omnivox_wire::http1::HeadLimits,
+    pub admission: Arc<Admission>,
+    /// Clients that are being told why they are not let in.
+    pub turned_away: std::sync::atomic::AtomicU64,
+    pub proxies: Proxies,
     pub gate: Option<HostGate>,
     pub tls: Option<Arc<crate::tls::Tls>>,
     pub deflate: bool,
@@ -93,7 +100,7 @@ pub struct Peer {
 /// Something that comes to a shard's door.
 pub(crate) enum Visit {
     /// A fresh connection.
-    Socket(std::net::TcpStream, Peer),
+    Socket(Arrival),
     /// Another stream of bytes: an embedder's, a test's.
     Stream(Box<dyn Stream>, Peer),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
@@ -104,10 +111,22 @@ pub(crate) enum Visit {
     Stop,
 }
 
+/// A connection on its way from a listener to its shard.
+pub(crate) struct Arrival {
+    pub socket: std::net::TcpStream,
+    pub peer: Peer,
+    /// It begins with a TLS handshake.
+    pub tls: bool,
+    /// It begins with a PROXY protocol header.
+    pub proxied: bool,
+    pub share: Share,
+}
+
 /// A connection on its way from one shard to another.
 pub(crate) struct Handoff {
     socket: HandoffIo,
     peer: Peer,
+    share: Share,
     request: http::Parsed,
     unread: Vec<u8>,
 }
@@ -208,12 +227,12 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
 async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
     while let Some(visit) = visits.recv().await {
         match visit {
-            Visit::Socket(socket, peer) => match arrive(&shard, socket) {
-                Ok(stream) if peer.secure => secure::greet(&shard, stream, peer),
-                Ok(stream) => admit(&shard, Io::Tcp(stream), peer),
+            Visit::Socket(Arrival { socket, peer, tls, proxied, share }) => match arrive(&shard, socket) {
+                Ok(stream) if proxied => proxied::introduce(&shard, stream, peer, tls),
+                Ok(stream) => welcome(&shard, stream, peer, tls, share),
                 Err(error) => tracing::warn!(%error, "a new connection could not be watched"),
             },
-            Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer),
+            Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
             Visit::Drain => {
                 tokio::task::spawn_local(drain(shard.clone()));
@@ -229,8 +248,13 @@ fn arrive(shard: &Shared, socket: std::net::TcpStream) -> std::io::Result<tokio:
     tokio::net::TcpStream::from_std(socket)
 }
 
-fn admit(shard: &Shared, io: Io, peer: Peer) {
-    let key = shard.borrow_mut().insert_conn(io, peer);
+/// Begins with a connection's own bytes.
+fn welcome(shard: &Shared, stream: tokio::net::TcpStream, peer: Peer, tls: bool, share: Share) {
+    if tls { secure::greet(shard, stream, peer, share) } else { admit(shard, Io::Tcp(stream), peer, share) }
+}
+
+fn admit(shard: &Shared, io: Io, peer: Peer, share: Share) {
+    let key = shard.borrow_mut().insert_conn(io, peer, share);
     tokio::task::spawn_local(attend(shard.clone(), key));
 }
 
@@ -244,7 +268,7 @@ fn adopt(shard: &Shared, handoff: Handoff) {
     };
     let key = {
         let mut shard = shard.borrow_mut();
-        let key = shard.insert_conn(io, handoff.peer);
+        let key = shard.insert_conn(io, handoff.peer, handoff.share);
         shard.conns[key as usize].unread = handoff.unread;
         shard.dispatch(key, handoff.request);
         shard.settle();
@@ -328,10 +352,10 @@ impl Shard {
         self.generations
     }
 
-    fn insert_conn(&mut self, io: Io, peer: Peer) -> u32 {
+    fn insert_conn(&mut self, io: Io, peer: Peer, share: Share) -> u32 {
         let generation = self.next_generation();
         let now_ms = self.now_ms();
-        let key = self.conns.insert(Conn::new(generation, io, peer, now_ms)) as u32;
+        let key = self.conns.insert(Conn::new(generation, io, peer, share, now_ms)) as u32;
         add(&self.metrics().connections, 1);
         self.schedule_conn_deadline(key);
         if *self.draining.borrow() {

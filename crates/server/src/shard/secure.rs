@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Io, Peer, Shared, admit};
+use crate::admission::Share;
 use crate::bridge::{self, Connect};
 use crate::metrics::{add, sub};
 
@@ -19,7 +20,7 @@ const PING_EVERY: std::time::Duration = std::time::Duration::from_secs(25);
 const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Begins a handshake.
-pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer) {
+pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer, share: Share) {
     let (metrics, tls, time_max) = {
         let shard = shard.borrow();
         let Some(tls) = shard.common.tls.as_ref() else { return };
@@ -36,8 +37,9 @@ pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer) {
         let Ok(Ok(stream)) = outcome else { return add(&metrics.tls_handshake_failures_total, 1) };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             serve_http2(shard, stream, peer).await;
+            drop(share);
         } else {
-            admit(&shard, Io::Other(Box::new(stream)), peer);
+            admit(&shard, Io::Other(Box::new(stream)), peer, share);
         }
     });
 }
@@ -78,7 +80,8 @@ struct Door {
 
 impl Connect for Door {
     fn connect(&self, stream: tokio::io::DuplexStream) {
-        admit(&self.shard, Io::Other(Box::new(stream)), self.peer);
+        // The connection that carries the stream is the one that is counted.
+        admit(&self.shard, Io::Other(Box::new(stream)), self.peer, Share::default());
     }
 
     fn body_bytes_max(&self) -> usize {

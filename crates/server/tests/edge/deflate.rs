@@ -3,16 +3,10 @@
 use omnivox_wire::ws::deflate::{OFFER, Offers};
 
 use super::raw::{Heard, WebSocket, head};
-use super::{ANY, start_with};
+use super::{ANY, metric, start_with};
 
 fn offer(parameters: &str) -> String {
     format!("Sec-WebSocket-Extensions: permessage-deflate{parameters}\r\n")
-}
-
-/// The number behind a metric's name.
-fn metric(metrics: &str, name: &str) -> u64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The edge: TLS with certificates that change, HTTP/2 with streams and WebSockets on it, and the server inside somebody else's; compression in
-//! [`deflate`].
+//! [`deflate`], proxies and the limits of an address in [`proxies`].
 
 mod deflate;
+mod proxies;
 mod raw;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ use omnivox_server::{Handle, Peer, Server, ServerConfig};
 use omnivox_wire::ws::{self, Message};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A certificate for `localhost` in a folder of its own.
 struct Certificate {
@@ -69,15 +71,28 @@ async fn connect(
     address: SocketAddr,
     trusted: &CertificateDer<'static>,
     protocols: &[&[u8]],
-) -> std::io::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    handshake(TcpStream::connect(address).await?, trusted, protocols).await
+}
+
+async fn handshake(
+    socket: TcpStream,
+    trusted: &CertificateDer<'static>,
+    protocols: &[&[u8]],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let socket = tokio::net::TcpStream::connect(address).await?;
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
+}
+
+/// The number behind a metric's name.
+fn metric(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
 /// Says something over a WebSocket and gives the first message that names `wanted`.
@@ -133,7 +148,7 @@ async fn a_web_socket_over_tls() {
 #[tokio::test]
 async fn frames_in_the_packet_of_the_handshake_are_read() {
     let server = start_with(|config| config.listen = vec![ANY]);
-    let mut stream = tokio::net::TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let mut stream = TcpStream::connect(server.addresses()[0]).await.unwrap();
     let mut packet = BytesMut::new();
     let handshake = ws::handshake::ClientHandshake { host: "localhost", target: "/v1/ws", nonce: [3; 16], protocols: &[], deflate: false };
     handshake.request([("", ""); 0], &mut packet);
