@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Check the settings without starting anything, and list those that differ from the defaults
     Check(Settings),
+    /// Take over the settings of another server: prints them as ours
+    #[command(subcommand)]
+    Import(Import),
     /// Print a completion script: `omnivox completions bash > /etc/bash_completion.d/omnivox`
     Completions {
         /// The shell that it is for.
@@ -58,6 +61,16 @@ pub(crate) enum Command {
     },
     /// Print documents about the configuration, made from its one definition
     Config(Documents),
+}
+
+/// Whose settings to take over.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Import {
+    /// Those of a Mercure hub: `omnivox import caddyfile Caddyfile > omnivox.toml`
+    Caddyfile {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// How to start the server to try things out.

@@ -4,6 +4,7 @@ mod check;
 pub(crate) mod credentials;
 pub(crate) mod dev;
 mod documents;
+mod import;
 mod init;
 mod publish;
 mod serve;
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(wish) => init::run(&wish),
         Command::Token(wish) => credentials::token(&wish),
         Command::Explain(wish) => credentials::explain(&wish),
+        Command::Import(wish) => import::run(&wish),
         Command::Check(settings) => check::run(&settings),
         Command::Config(which) => documents::run(&which),
     };

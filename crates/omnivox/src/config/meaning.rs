@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use omnivox_core::app::Retention;
 use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::ServerConfig;
@@ -90,7 +91,26 @@ fn dialects(config: &Config) -> Vec<Arc<dyn Dialect>> {
     } else if config.socketio.enabled {
         dialects.push(Arc::new(SocketIo::new(socketio(config))));
     }
+    if config.mercure.enabled {
+        dialects.push(Arc::new(Mercure::new(mercure(config))));
+    }
     dialects
+}
+
+/// The settings of Mercure.
+fn mercure(config: &Config) -> MercureSettings {
+    let section = &config.mercure;
+    MercureSettings {
+        limits: config.limits.to_core(),
+        heartbeat: section.heartbeat_ms,
+        connection_time_max: (!section.connection_time_max_ms.is_zero()).then_some(section.connection_time_max_ms),
+        subscriptions: section.subscriptions,
+        cookie_name: section.cookie_name.clone(),
+        publish_origins: section.publish_origins.clone(),
+        cors_origins: origins(config),
+        authorization_servers: section.authorization_servers.clone(),
+        public_origin: section.public_origin.as_ref().map(|origin| origin.trim_end_matches('/').to_owned()),
+    }
 }
 
 /// The settings of Socket.IO.
@@ -302,7 +322,9 @@ fn tenant(app: &settings::App, config: &Config) -> App {
 /// history of `[history]`.
 fn built_in(config: &Config) -> impl Iterator<Item = Namespace> + '_ {
     let protected = PROTECTED.iter().map(|pattern| (*pattern, true));
-    protected.chain([("*", false)]).map(|(pattern, protected)| {
+    // Who is subscribed to what is seen with a grant only.
+    let subscriptions = (config.mercure.enabled && config.mercure.subscriptions).then_some((mercure::SUBSCRIPTIONS_PATTERN, false));
+    protected.chain(subscriptions).chain([("*", false)]).map(|(pattern, protected)| {
         let parsed = Pattern::parse(pattern).expect("a built-in pattern is valid");
         Namespace { protected, history: config.history.to_core(), ..Namespace::new(pattern, parsed) }
     })

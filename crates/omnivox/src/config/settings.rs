@@ -13,6 +13,7 @@ use std::time::Duration;
 use omnivox_auth::authenticator::TOKEN_BYTES_MAX;
 use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
+use omnivox_dialects::mercure::MercureSettings;
 use omnivox_dialects::native::NativeSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_server::config::DrainPace;
@@ -192,6 +193,26 @@ settings! {
             cookie: Option<String> = None;
             /// Whether to be what the protocol's own test suites expect: their handlers, their short timers, an echo at `/engine.io/`.
             suites: bool = false;
+        }
+
+        /// Mercure: event streams by topic at `/.well-known/mercure`, both generations of the protocol; see `docs/mercure.md`.
+        mercure: MercureSection, since "0.1" {
+            /// Whether it is served.
+            enabled: bool = true;
+            /// Whether active subscriptions are shown: the subscription API and its events.
+            subscriptions: bool = false;
+            /// Pause between comments on a silent stream; 0 sends none.
+            heartbeat_ms: Duration = MercureSettings::default().heartbeat;
+            /// How long a stream lives at most, less up to a fifth; 0 lets it live for ever.
+            connection_time_max_ms: Duration = Duration::ZERO;
+            /// The cookie with the token of the second generation; that of the first is `mercureAuthorization`.
+            cookie_name: String = MercureSettings::default().cookie_name;
+            /// Origins whose pages may publish with a cookie: exact ones, `https://*.example.com`, or `*`. The server's own always may.
+            publish_origins: Vec<String> = Vec::new();
+            /// Where tokens come from, for the metadata document.
+            authorization_servers: Vec<String> = Vec::new();
+            /// The scheme and host of the server's URLs when a proxy hides them: `https://example.com`.
+            public_origin: Option<String> = None;
         }
 
         /// STUN and TURN: a relay for WebRTC, in `serve` when it has a listener, alone with `omnivox turn`; see `docs/turn.md`.
