@@ -63,7 +63,7 @@ pub(crate) struct Refused {
 
 /// A connection's part of what its address may have; dropping it gives it back.
 #[derive(Default)]
-pub(crate) struct Share(Option<Box<Counted>>);
+pub(crate) struct Share(#[expect(dead_code, reason = "it is given back when it is dropped")] Option<Box<Counted>>);
 
 struct Counted {
     admission: Arc<Admission>,

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn forwarded_elements() {
         let f = |value: &str, client| {
-            check(ProxyHeaders::Forwarded, "10.0.0.1", &[("forwarded", value), ("x-forwarded-for", "1.1.1.1")], client)
+            check(ProxyHeaders::Forwarded, "10.0.0.1", &[("forwarded", value), ("x-forwarded-for", "1.1.1.1")], client);
         };
         f("for=203.0.113.7", "203.0.113.7");
         f("For=\"[2001:db8::7]:4711\";Proto=https;by=10.0.0.1", "tls 2001:db8::7");

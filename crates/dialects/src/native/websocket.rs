@@ -417,7 +417,7 @@ impl WebSocketSession {
             (Ok(_), Asked::Unsubscribe(channel)) => send_about(&channel, "unsubscribed", &origin, actions),
             (Ok(_), Asked::Enter(channel, answer)) => send_about(&channel, answer, &origin, actions),
             (Ok(Reply::Seated(seated)), Asked::Seat(channel)) => {
-                send(actions, |into| rooms::seated_message(&channel, &seated, &origin, into))
+                send(actions, |into| rooms::seated_message(&channel, &seated, &origin, into));
             }
             // What was said to a member is answered by that member, if at all.
             (Ok(_), Asked::Signal(_)) => {}

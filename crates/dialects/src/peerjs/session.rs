@@ -140,7 +140,7 @@ impl PeerSession {
                 let data = incoming.to_data();
                 match until {
                     Some(until) if self.waiting.iter().any(|waiting| waiting.to == to) => {
-                        self.wait(now, Waiting { to, data, until }, actions)
+                        self.wait(now, Waiting { to, data, until }, actions);
                     }
                     until => self.signal(Sent { to, data, until }, actions),
                 }

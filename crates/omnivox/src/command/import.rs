@@ -126,7 +126,7 @@ impl Hub {
                 self.notes.push(format!("`{name}`: history is kept in memory; how much is set in [history]"));
             }
             ("ui" | "demo" | "debugger" | "playground", _) => {
-                self.notes.push(format!("`{name}`: there is no such page; `omnivox dev` has one to try things out"))
+                self.notes.push(format!("`{name}`: there is no such page; `omnivox dev` has one to try things out"));
             }
             _ if inside.is_empty() => self.notes.push(format!("`{name}` has no counterpart and was left out")),
             _ => {}
@@ -171,7 +171,7 @@ impl Hub {
         }
         match key {
             Some((key, _)) if key.starts_with("-----BEGIN") => {
-                self.notes.push("a public key goes into a PEM file that `token_keys` names".to_owned())
+                self.notes.push("a public key goes into a PEM file that `token_keys` names".to_owned());
             }
             Some((key, algorithm)) => {
                 let _ = writeln!(toml, "secret = {}", quoted(&key));
