@@ -66,7 +66,10 @@ fn claims_become_grants_in_every_shape() {
         (r#","channels":{"a":"manage"}"#, "ana: a=manage"),
         (r#","channels":{"a":[]}"#, "ana:"),
         (r#","mercure":{"publish":["t"]}"#, "ana: t=publish"),
-        (r#","channels":{"a":"*"},"mercure":{"subscribe":["*"]}"#, "ana: a=subscribe,publish,presence,history *=subscribe,presence,history"),
+        (
+            r#","channels":{"a":"*"},"mercure":{"subscribe":["*"]}"#,
+            "ana: a=subscribe,publish,presence,history *=subscribe,presence,history",
+        ),
         (r#","aud":"shop""#, "ana:"),
         (r#","aud":["other","shop"]"#, "ana:"),
         (r#","channels":7"#, "! the token's claim `channels` is not an object"),

@@ -132,11 +132,11 @@ pub(crate) async fn follow(net: Rc<Net>, follower: Rc<RefCell<Follower>>, mut ra
             let mut follower = follower.borrow_mut();
             follower.connected_at = follower.ledger.len();
         }
-        let Err(Cut) = (match transport {
+        let Err(Cut) = match transport {
             Transport::WebSocket => web_socket(&mut line, &follower, &mut random).await,
             Transport::EventStream => event_stream(&mut line, &follower, &mut random).await,
             Transport::Poll => poll(&mut line, &follower, &mut random).await,
-        });
+        };
         net.count_cut();
         tokio::time::sleep(Duration::from_millis(1 + random.below(3_000))).await;
     }

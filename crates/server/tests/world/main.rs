@@ -115,8 +115,8 @@ async fn simulate(scenario: &Scenario, seed: u64) -> Tally {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     net.cut_all();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let published = published.borrow();
     let mut tally = Tally { cuts: net.cuts(), members_left: net.members("alpha").await, ..Tally::default() };
+    let published = published.borrow();
     for follower in &followers {
         let follower = follower.borrow();
         tally.received += follower.received();

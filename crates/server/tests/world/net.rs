@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use omnivox_core::engine::Presence as _;
 use omnivox_core::{AppId, ChannelKey, ChannelName};
 use omnivox_server::Simulated;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
