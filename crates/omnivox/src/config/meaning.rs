@@ -363,6 +363,7 @@ fn permissions(words: &[Permission]) -> Permissions {
             Permission::Publish => Permissions::PUBLISH,
             Permission::Presence => Permissions::PRESENCE,
             Permission::History => Permissions::HISTORY,
+            Permission::Manage => Permissions::MANAGE,
         })
     })
 }

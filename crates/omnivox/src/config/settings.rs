@@ -378,6 +378,8 @@ choice! {
         Presence = "presence",
         /// Read what was published before.
         History = "history",
+        /// List channels, and end the connections of others.
+        Manage = "manage",
     }
 }
 
@@ -435,7 +437,7 @@ impl Config {
     /// The settings of `omnivox dev`: everything open, on loopback, with short paths.
     pub(crate) fn dev(listen: SocketAddr) -> Self {
         let demo = AppId::placeholder();
-        let everything = vec![Permission::Subscribe, Permission::Publish, Permission::Presence, Permission::History];
+        let everything = vec![Permission::Subscribe, Permission::Publish, Permission::Presence, Permission::History, Permission::Manage];
         let route = |path: &str, to| Route { path: path.to_owned(), to, ..Route::default() };
         let general = vec![ChannelName::parse("general").expect("a name")];
         let notifications = vec![ChannelName::parse(NOTIFICATIONS).expect("a name")];
