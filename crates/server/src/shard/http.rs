@@ -198,10 +198,9 @@ impl Shard {
             return self.respond(key, error(404, "not_found", &words));
         };
         let dialect = self.common.router.dialect(index).clone();
-        let mut entropy = [0; 32];
-        if getrandom::fill(&mut entropy).is_err() {
+        let Some(entropy) = self.entropy.draw() else {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
-        }
+        };
         let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let context = OpenContext { now: super::now(), unix_ms, entropy, shard: self.id, dialect: index };
         let at = match dialect.open(&context, request) {

@@ -12,6 +12,7 @@
 mod commands;
 mod conn;
 mod driver;
+mod entropy;
 mod fanout;
 mod flush;
 mod http;
@@ -167,6 +168,7 @@ pub(crate) struct Shard {
     timer_target_ms: u64,
     timer_wake: Rc<Notify>,
     scratch: Box<[u8]>,
+    entropy: entropy::Entropy,
     encoding: BytesMut,
     replays: fanout::ReplayCache,
     swept_ms: u64,
@@ -328,6 +330,7 @@ impl Shard {
             timer_target_ms: u64::MAX,
             timer_wake: Rc::new(Notify::new()),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            entropy: entropy::Entropy::new(),
             encoding: BytesMut::new(),
             replays: fanout::ReplayCache::default(),
             swept_ms: 0,
