@@ -7,7 +7,7 @@
 //! }
 //! ```
 //!
-//! Each conversation is a [`transcript`](crate::transcript). A dialect that lacks one does not compile, and one that does not do what its
+//! Each conversation is a [`transcript`]. A dialect that lacks one does not compile, and one that does not do what its
 //! name says fails.
 //!
 //! Invariant: whatever a client says, the dialect does not panic, writes legal frames only, and answers every request once.
