@@ -138,7 +138,7 @@ impl Door<'_> {
             }
         }
         let relay = self.hub.relay().ok_or_else(|| {
-            Denied::NotFound("this server has no relay; set `turn.udp` (or `turn.urls` and `turn.secret` for relays elsewhere)".into())
+            Denied::NotFound("this server has no relay; set `turn.udp` (or `turn.urls` and `turn.secrets` for relays elsewhere)".into())
         })?;
         let holder = Holder { app: self.app.id.clone(), user: self.principal.user.clone(), room: wish.channel, seat: None };
         let servers = relay.issue(&holder, wish.ttl_s, self.hub.now_ms())?;

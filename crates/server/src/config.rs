@@ -9,6 +9,7 @@ use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 
 use crate::proxies::Proxies;
+use crate::relay::RelaySettings;
 use crate::tls::Tls;
 
 /// Everything that a server needs to start.
@@ -35,6 +36,8 @@ pub struct ServerConfig {
     pub gate: Option<HostGate>,
     /// Whether clients may agree on permessage-deflate.
     pub deflate: bool,
+    /// How peers are helped to connect to each other, if at all.
+    pub relay: Option<RelaySettings>,
     /// How clients are sent away at the end.
     pub drain: DrainPace,
     /// Milliseconds since the Unix epoch, for the stamps of publications; the system's clock unless a test turns its own.
@@ -58,6 +61,7 @@ impl ServerConfig {
             proxy_protocol: Vec::new(),
             gate: None,
             deflate: false,
+            relay: None,
             drain: DrainPace::default(),
             clock: Arc::new(|| {
                 std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)

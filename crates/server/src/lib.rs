@@ -22,6 +22,7 @@ pub mod config;
 mod listener;
 pub mod metrics;
 pub mod proxies;
+pub mod relay;
 pub mod router;
 mod server;
 mod shard;

@@ -17,6 +17,7 @@ use crate::bridge::{self, BridgeBody};
 use crate::config::ServerConfig;
 use crate::listener::Listener;
 use crate::metrics::ShardMetrics;
+use crate::relay::Office;
 use crate::router::{Clash, Router};
 use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// A number is out of its range.
     #[error("{0}")]
     Setting(&'static str),
+    /// The relay does not start.
+    #[error("the relay does not start: {0} (see [turn])")]
+    Relay(String),
     /// The system gives no threads or no randomness.
     #[error("the system refused: {0}")]
     System(io::Error),
@@ -137,9 +141,11 @@ impl Parts {
         let (inboxes, inbox_ends) = Inboxes::new(shards, limits.shard_queue_max);
         let random = randomness().map_err(StartError::System)?;
         let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock.clone(), random[0]));
-        let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock));
+        let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock.clone()));
+        let relay = config.relay.map(|relay| Office::open(relay, config.clock)).transpose().map_err(StartError::Relay)?;
+        relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone()));
+        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone())));
         let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
@@ -247,6 +253,11 @@ impl Handle {
         &self.common.hub
     }
 
+    /// Where the relay listens: `udp`, `tcp` or `tls`, and the address.
+    pub fn relay_addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.health.relay().map(|relay| relay.bound()).unwrap_or_default()
+    }
+
     /// Serves a stream of bytes that somebody else accepted: a Unix socket, an embedder's upgrade.
     pub fn serve(&self, stream: impl Stream + 'static, peer: Peer) {
         self.common.serve(Box::new(stream), peer);
@@ -280,6 +291,7 @@ impl Handle {
     }
 
     fn join(mut self) {
+        self.health.relay().into_iter().for_each(|relay| relay.close());
         for thread in self.shards.drain(..).chain(self.door.take()) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the server ended by a panic");

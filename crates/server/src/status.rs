@@ -3,6 +3,7 @@
 //! `/health` is 200 while the process answers at all. `/ready` is 200 when the last probe through the log came back and the server is not
 //! draining; a load balancer stops sending clients to a node that is not ready.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +15,7 @@ use omnivox_core::{EncodingKey, Frame};
 use omnivox_hub::{Inboxes, MemoryEngine};
 
 use crate::metrics::{self, ShardMetrics};
+use crate::relay::Office;
 use crate::server::Flag;
 use crate::shard::error;
 
@@ -22,13 +24,23 @@ pub struct Health {
     shards: Vec<Arc<ShardMetrics>>,
     inboxes: Arc<Inboxes>,
     engine: Arc<MemoryEngine>,
+    relay: Option<Arc<Office>>,
     probe_succeeded: Flag,
     draining: Flag,
 }
 
 impl Health {
-    pub(crate) fn new(shards: Vec<Arc<ShardMetrics>>, inboxes: Arc<Inboxes>, engine: Arc<MemoryEngine>) -> Self {
-        Self { shards, inboxes, engine, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+    pub(crate) fn new(
+        shards: Vec<Arc<ShardMetrics>>,
+        inboxes: Arc<Inboxes>,
+        engine: Arc<MemoryEngine>,
+        relay: Option<Arc<Office>>,
+    ) -> Self {
+        Self { shards, inboxes, engine, relay, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+    }
+
+    pub(crate) fn relay(&self) -> Option<&Arc<Office>> {
+        self.relay.as_ref()
     }
 
     pub(crate) fn probed(&self, succeeded: bool) {
@@ -52,6 +64,24 @@ impl Health {
         ]
     }
 
+    /// What the relay has counted.
+    fn relay_metrics(&self, into: &mut String) {
+        let Some(stats) = self.relay.as_ref().and_then(|relay| relay.stats()) else { return };
+        let gauges = [
+            ("allocations", "Allocations that live.", stats.allocations),
+            ("connections", "TCP and TLS connections of clients.", stats.connections),
+        ];
+        for (name, help, value) in gauges {
+            let _ = write!(into, "# HELP omnivox_turn_{name} {help}\n# TYPE omnivox_turn_{name} gauge\nomnivox_turn_{name} {value}\n");
+        }
+        for (name, help, value) in stats.counters.entries() {
+            let _ = write!(
+                into,
+                "# HELP omnivox_turn_{name}_total {help}\n# TYPE omnivox_turn_{name}_total counter\nomnivox_turn_{name}_total {value}\n"
+            );
+        }
+    }
+
     fn trouble(&self) -> Option<&'static str> {
         if self.draining.load(Ordering::Relaxed) {
             return Some("the server is draining");
@@ -72,8 +102,16 @@ impl Status {
 }
 
 const PAGE: &[u8] = include_bytes!("../assets/index.html");
+const CALL: &[u8] = include_bytes!("../assets/call.html");
 /// The page's script and style are its own; nothing else may run or load.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'";
+
+/// As the page's, with video from cameras and other peers.
+const CALL_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+fn script(text: &'static [u8]) -> Response {
+    Response::with_body(200, "text/javascript; charset=utf-8", text)
+}
 
 impl Dialect for Status {
     fn name(&self) -> &'static str {
@@ -81,7 +119,22 @@ impl Dialect for Status {
     }
 
     fn routes(&self) -> Vec<Route> {
-        ["/", "/health", "/ready", "/metrics", "/assets/page.js", "/assets/page.css"].into_iter().map(Route::exact).collect()
+        [
+            "/",
+            "/call",
+            "/health",
+            "/ready",
+            "/metrics",
+            "/assets/page.js",
+            "/assets/page.css",
+            "/assets/call.js",
+            "/assets/call.css",
+            "/assets/omnivox.js",
+            "/assets/rtc.js",
+        ]
+        .into_iter()
+        .map(Route::exact)
+        .collect()
     }
 
     fn open(&self, _context: &OpenContext, request: &Request<'_>) -> Opening {
@@ -95,11 +148,20 @@ impl Dialect for Status {
                 Some(trouble) => error(503, "not_ready", trouble).header("retry-after", "2"),
             },
             "/metrics" => {
-                let text = metrics::render(&self.health.shards, &self.health.extra());
+                let mut text = metrics::render(&self.health.shards, &self.health.extra());
+                self.health.relay_metrics(&mut text);
                 Response::with_body(200, "text/plain; version=0.0.4; charset=utf-8", text)
             }
             "/assets/page.js" => Response::with_body(200, "text/javascript; charset=utf-8", &include_bytes!("../assets/page.js")[..]),
             "/assets/page.css" => Response::with_body(200, "text/css; charset=utf-8", &include_bytes!("../assets/page.css")[..]),
+            "/assets/call.js" => script(&include_bytes!("../assets/call.js")[..]),
+            "/assets/call.css" => Response::with_body(200, "text/css; charset=utf-8", &include_bytes!("../assets/call.css")[..]),
+            "/assets/omnivox.js" => script(&include_bytes!("../../../clients/js/omnivox.js")[..]),
+            "/assets/rtc.js" => script(&include_bytes!("../../../clients/js/rtc.js")[..]),
+            "/call" => Response::with_body(200, "text/html; charset=utf-8", CALL)
+                .header("content-security-policy", CALL_POLICY)
+                .header("permissions-policy", "camera=(self), microphone=(self), display-capture=(self)")
+                .header("referrer-policy", "no-referrer"),
             _ => Response::with_body(200, "text/html; charset=utf-8", PAGE).header("content-security-policy", PAGE_POLICY),
         };
         Opening::Respond(response.header("cache-control", "no-store").header("x-content-type-options", "nosniff"))

@@ -18,7 +18,7 @@ use crate::exit::{self, Code};
 use crate::logging;
 
 use super::serve::run_until_signalled;
-use super::{judge, load};
+use super::{judge, load, turn};
 
 /// Starts the open server.
 pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
@@ -30,7 +30,8 @@ pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
         return Err(exit::error(Code::Usage, words));
     }
     let app = config.app[0].id.clone();
-    let server = judge(&config)?;
+    let mut server = judge(&config)?;
+    server.relay = turn::beside(&config.turn)?;
     logging::start(&config.log)?;
     run_until_signalled(
         server,
@@ -44,7 +45,7 @@ pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
 fn welcome(server: &Handle) {
     let Some(address) = server.addresses().first() else { return };
     eprintln!(
-        "omnivox {version} is ready: http://{address}
+        "omnivox {version} is ready: http://{address} (a call to try: http://{address}/call)
 
 Listen in one terminal, publish in another:
   curl -N 'http://{address}/sse?channel=general'

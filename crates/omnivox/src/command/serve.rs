@@ -21,7 +21,7 @@ use super::{judge, load, turn};
 /// Starts the server of the settings.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     let config = load(settings, Config::default())?;
-    let server = judge(&config)?;
+    let mut server = judge(&config)?;
     let switch = logging::start(&config.log)?;
     let connections = server.limits.connections_max as u64;
     let files = raise_open_files();
@@ -32,7 +32,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             "fewer open files than connections are allowed; raise `ulimit -n` or lower limits.connections_max"
         );
     }
-    let relay = if config.turn.listens() { Some(turn::start(&config.turn)?) } else { None };
+    server.relay = turn::beside(&config.turn)?;
     let mut current = config;
     let tls = server.tls.clone();
     run_until_signalled(
@@ -46,15 +46,15 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             }
         },
     )?;
-    if let Some(relay) = relay {
-        relay.join();
-    }
     Ok(())
 }
 
 fn announce(server: &Handle) {
     for address in server.addresses() {
         tracing::info!("listening on http://{address}");
+    }
+    for (transport, address) in server.relay_addresses() {
+        tracing::info!("relay on {transport} {address}");
     }
 }
 
@@ -132,7 +132,7 @@ fn raise_open_files() -> u64 {
 
 fn start_error(error: StartError) -> anyhow::Error {
     let code = match error {
-        StartError::Listen { .. } | StartError::System(_) => Code::Failure,
+        StartError::Listen { .. } | StartError::System(_) | StartError::Relay(_) => Code::Failure,
         StartError::Clash(_) | StartError::Setting(_) => Code::Usage,
     };
     exit::error(code, error.to_string())

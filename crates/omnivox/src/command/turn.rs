@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use omnivox_auth::secret::Secret;
+use omnivox_server::relay::RelaySettings;
+use omnivox_turn::credentials::GrantLimits;
 use omnivox_turn::{Handle, StartError, TurnServer};
 
 use crate::cli::Settings;
@@ -30,6 +33,31 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         relay.join();
         Ok(())
     })
+}
+
+/// The relay beside a server, with credentials from its hub; nothing when `[turn]` names neither listeners nor relays elsewhere.
+pub(crate) fn beside(turn: &Turn) -> anyhow::Result<Option<RelaySettings>> {
+    let refuse = |words: String| exit::error(Code::Usage, format!("[turn]: {words}"));
+    if !turn.listens() && turn.urls.is_empty() {
+        return Ok(None);
+    }
+    let secret =
+        turn.secrets.first().map(|secret| Secret::imported(secret.reveal())).transpose().map_err(|weak| refuse(weak.to_string()))?;
+    if !turn.listens() && secret.is_none() {
+        return Err(refuse("`urls` without a listener are relays elsewhere; they need a secret in common, so set `secrets`".to_owned()));
+    }
+    let known = ["stun:", "stuns:", "turn:", "turns:"];
+    if let Some(wrong) = turn.urls.iter().find(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
+        return Err(refuse(format!("`urls`: {wrong:?} begins with none of {}", known.join(", "))));
+    }
+    let config = relay_config(turn, |path| fs::read_to_string(path)).map_err(|problems| exit::error(Code::Usage, problems.to_string()))?;
+    Ok(Some(RelaySettings {
+        turn: turn.listens().then_some(config),
+        secret,
+        urls: turn.urls.clone(),
+        ttl_s: turn.credential_time_ms.as_secs(),
+        limits: GrantLimits::default(),
+    }))
 }
 
 /// Starts the relay and says where it listens.

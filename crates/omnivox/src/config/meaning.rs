@@ -14,6 +14,7 @@ use omnivox_core::app::Retention;
 use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
+use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
@@ -94,7 +95,25 @@ fn dialects(config: &Config) -> Vec<Arc<dyn Dialect>> {
     if config.mercure.enabled {
         dialects.push(Arc::new(Mercure::new(mercure(config))));
     }
+    if config.peerjs.enabled {
+        dialects.push(Arc::new(PeerJs::new(peerjs(config))));
+    }
     dialects
+}
+
+/// The settings of PeerJS.
+fn peerjs(config: &Config) -> PeerJsSettings {
+    let section = &config.peerjs;
+    PeerJsSettings {
+        path: section.path.clone(),
+        key: section.key.clone(),
+        discovery: section.discovery,
+        cors_origins: origins(config),
+        alive_time_max: section.alive_time_max_ms,
+        wait_time_max: section.wait_time_max_ms,
+        message_bytes_max: config.limits.message_bytes_max,
+        ..PeerJsSettings::default()
+    }
 }
 
 /// The settings of Mercure.

@@ -15,6 +15,7 @@ use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::mercure::MercureSettings;
 use omnivox_dialects::native::NativeSettings;
+use omnivox_dialects::peerjs::PeerJsSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_server::config::DrainPace;
 use omnivox_server::proxies::Network;
@@ -22,7 +23,7 @@ use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
 use super::relay::{PeerRange, Relay};
 use super::table::settings;
-use super::value::{Placeholder, Secret, choice};
+use super::value::{Placeholder, Secret, Value as _, choice};
 
 settings! {
     tables {
@@ -240,6 +241,11 @@ settings! {
             realm: String = RelaySettings::default().realm;
             /// Secrets of time-limited credentials; several, so that one can be replaced without a gap.
             secrets: Vec<Secret> = Vec::new();
+            /// The addresses that clients are told by `/v1/ice`, such as `turn:relay.example.org?transport=udp`, the best first; those of the
+            /// listeners when empty. With these alone, relays elsewhere that have the first of `secrets` are used.
+            urls: Vec<String> = Vec::new();
+            /// How long a credential from `/v1/ice` or of a room is good.
+            credential_time_ms: Duration = Duration::from_secs(3600);
             /// Users with passwords of their own, each `name:password`.
             users: Vec<Secret> = Vec::new();
             /// Peers that may be reached although their addresses are not public: `192.168.0.0/16`, `10.0.0.1`, `10.0.0.1-10.0.0.9`.
@@ -260,6 +266,22 @@ settings! {
             tcp_relay: bool = RelaySettings::default().tcp_relay;
             /// Whether a client keeps its allocation when its address changes (RFC 8016).
             mobility: bool = RelaySettings::default().mobility;
+        }
+
+        /// PeerJS: the signalling server of the `peerjs` client. It serves everyone who needs no credential.
+        peerjs: PeerJsSection, since "0.1" {
+            /// Whether it is served.
+            enabled: bool = true;
+            /// Its path, with a slash at both ends; the client's `path`.
+            path: String = PeerJsSettings::default().path;
+            /// The client's `key`.
+            key: String = PeerJsSettings::default().key;
+            /// Whether `GET …/peers` tells everyone who is there.
+            discovery: bool = PeerJsSettings::default().discovery;
+            /// How long a client may stay silent; it says something every five seconds.
+            alive_time_max_ms: Duration = PeerJsSettings::default().alive_time_max;
+            /// How long what is for an absent peer waits.
+            wait_time_max_ms: Duration = PeerJsSettings::default().wait_time_max;
         }
 
         /// How clients are sent away when the server stops.
@@ -457,6 +479,13 @@ impl Config {
                 route("/echo", RouteTarget::Echo),
                 Route { channels: notifications, format: RouteFormat::Data, ..route("/api/notifications", RouteTarget::Sse) },
             ],
+            turn: Turn {
+                udp: vec![SocketAddr::new(listen.ip(), 0)],
+                tcp: vec![SocketAddr::new(listen.ip(), 0)],
+                // Everyone is on this machine, and so are the peers.
+                peers_allow: ["127.0.0.0/8", "::1"].iter().filter_map(|range| PeerRange::from_text(range).ok()).collect(),
+                ..Turn::default()
+            },
             ..Self::default()
         }
     }
