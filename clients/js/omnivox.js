@@ -10,7 +10,8 @@
 const PATIENCE_MS = { open: 8_000, silence: 45_000, request: 20_000 };
 const BACKOFF_MS = { first: 250, most: 15_000 };
 
-/// Opens a client. `token` may be text or a function that fetches one; `transports` is the order in which they are tried.
+/// Opens a client. `token` may be text or a function that fetches one; `transports` is the order in which they are tried; `WebSocket` is for
+/// places that have none.
 export function connect(url, options = {}) {
   return new Client(url, options);
 }
@@ -152,6 +153,7 @@ export class Client extends Emitter {
       address: (path) => this.#address(path),
       token: await this.#token().catch(() => undefined),
       channels: this.#channels,
+      WebSocket: this.#options.WebSocket,
       opened: (carrier) => {
         opened = true;
         this.#carrier = carrier;
@@ -239,7 +241,12 @@ function splitId(id) {
   return [String(id).slice(0, at), Number(String(id).slice(at + 1))];
 }
 
-function openWebSocket({ address, token, opened, message, lost }) {
+function openWebSocket({ address, token, opened, message, lost, WebSocket = globalThis.WebSocket }) {
+  if (!WebSocket) {
+    // Node 20 has none of its own; the option brings one.
+    queueMicrotask(() => lost('there is no WebSocket here'));
+    return null;
+  }
   const url = address('/v1/ws');
   url.protocol = url.protocol.replace('http', 'ws');
   const socket = new WebSocket(url);
