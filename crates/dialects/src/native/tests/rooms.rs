@@ -1,3 +1,5 @@
+//! Rooms: seats, signals, and servers for peer connections in every form.
+
 use super::check;
 
 #[test]
