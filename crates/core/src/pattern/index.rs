@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::url::Base;
+use super::url::{self, Base};
 use super::{Compiled, Pattern};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -157,10 +157,10 @@ impl<T: PartialEq> PatternIndex<T> {
         if !self.exact.is_empty() {
             self.exact.get(name.as_bytes()).into_iter().flatten().for_each(&mut found);
         }
-        self.names.matches(name.as_bytes(), name, &mut found);
+        self.names.matches(name.as_bytes(), name.len(), name, &mut found);
         for (base, patterns) in &self.urls {
             if let Some(subject) = base.subject(name) {
-                patterns.matches(&subject, name, &mut found);
+                patterns.matches(&subject, url::path_end(&subject), name, &mut found);
             }
         }
     }
@@ -185,18 +185,18 @@ impl<T: PartialEq> PatternIndex<T> {
 impl<T: PartialEq> Beginnings<T> {
     fn insert(&mut self, compiled: &Arc<Compiled>, value: T) {
         let automaton = &compiled.automaton;
-        self.0.entry(&automaton.prefix).ends.entry(&automaton.suffix).push((compiled.clone(), value));
+        self.0.entry(&automaton.prefix).ends.entry(&compiled.end).push((compiled.clone(), value));
     }
 
     fn remove(&mut self, compiled: &Arc<Compiled>, value: &T) {
         let automaton = &compiled.automaton;
         let ends = &mut self.0.entry(&automaton.prefix).ends;
-        let values = ends.entry(&automaton.suffix);
+        let values = ends.entry(&compiled.end);
         if let Some(at) = values.iter().position(|(known, own)| known == compiled && own == value) {
             values.swap_remove(at);
         }
         if values.is_empty() {
-            ends.remove(&automaton.suffix);
+            ends.remove(&compiled.end);
         }
         self.tidy(&automaton.prefix);
     }
@@ -207,12 +207,13 @@ impl<T: PartialEq> Beginnings<T> {
         }
     }
 
-    fn matches(&self, subject: &[u8], name: &str, found: &mut impl FnMut(&T)) {
+    /// `cut` is where the literal ends of patterns end in the subject.
+    fn matches(&self, subject: &[u8], cut: usize, name: &str, found: &mut impl FnMut(&T)) {
         for length in self.0.lengths_up_to(subject.len()) {
             let Some(beginning) = self.0.values.get(&subject[..length]) else { continue };
             beginning.prefixes.iter().for_each(&mut *found);
-            for end in beginning.ends.lengths_up_to(subject.len() - length) {
-                let Some(patterns) = beginning.ends.values.get(&subject[subject.len() - end..]) else { continue };
+            for end in beginning.ends.lengths_up_to(cut.saturating_sub(length)) {
+                let Some(patterns) = beginning.ends.values.get(&subject[cut - end..cut]) else { continue };
                 for (pattern, value) in patterns {
                     if pattern.automaton.matches(subject) || (pattern.base.is_none() && *pattern.source == *name) {
                         found(value);

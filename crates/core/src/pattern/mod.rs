@@ -55,6 +55,8 @@ pub struct Compiled {
     /// Of a URL pattern: what relative names stand below.
     base: Option<Base>,
     automaton: Automaton,
+    /// The literal end by which an index finds it: of the name, or of the URL's path.
+    end: Box<[u8]>,
 }
 
 /// Why a text is no pattern.
@@ -81,13 +83,13 @@ impl Pattern {
     /// Compiles a URI template.
     pub fn template(text: &str) -> Result<Self, InvalidPattern> {
         let nodes = bounded(text).and_then(|text| template::parse(text).map_err(InvalidPattern::Syntax))?;
-        Ok(Self::Template(Arc::new(Compiled::new(text, None, nodes)?)))
+        Ok(Self::Template(Arc::new(Compiled::new(text, None, nodes, None)?)))
     }
 
     /// Compiles a URL pattern. Relative patterns, and relative names, stand below the base.
     pub fn url(text: &str, base: &Base) -> Result<Self, InvalidPattern> {
-        let nodes = bounded(text).and_then(|text| url_pattern::parse(text, base).map_err(InvalidPattern::Syntax))?;
-        Ok(Self::Url(Arc::new(Compiled::new(text, Some(base.clone()), nodes)?)))
+        let (nodes, end) = bounded(text).and_then(|text| url_pattern::parse(text, base).map_err(InvalidPattern::Syntax))?;
+        Ok(Self::Url(Arc::new(Compiled::new(text, Some(base.clone()), nodes, Some(end))?)))
     }
 
     /// Whether the channel is meant.
@@ -133,9 +135,10 @@ fn bounded(text: &str) -> Result<&str, InvalidPattern> {
 }
 
 impl Compiled {
-    fn new(source: &str, base: Option<Base>, nodes: Vec<automaton::Node>) -> Result<Self, InvalidPattern> {
+    fn new(source: &str, base: Option<Base>, nodes: Vec<automaton::Node>, end: Option<Box<[u8]>>) -> Result<Self, InvalidPattern> {
         let automaton = Automaton::new(nodes).map_err(|_| InvalidPattern::Syntax(url_pattern::TOO_LARGE))?;
-        Ok(Self { source: source.into(), base, automaton })
+        let end = end.unwrap_or_else(|| automaton.suffix.clone());
+        Ok(Self { source: source.into(), base, automaton, end })
     }
 
     /// The pattern as it was written.

@@ -159,6 +159,12 @@ impl Url {
     }
 }
 
+/// Where the path ends in a subject.
+pub(super) fn path_end(subject: &[u8]) -> usize {
+    let mut separators = subject.iter().enumerate().filter(|(_, byte)| **byte == SEPARATOR);
+    separators.nth(3).map_or(subject.len(), |(at, _)| at)
+}
+
 pub(super) fn is_special(scheme: &str) -> bool {
     SPECIAL.iter().any(|(known, _)| *known == scheme)
 }

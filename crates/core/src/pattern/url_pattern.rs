@@ -11,8 +11,8 @@ use super::url::{self, Base, SEPARATOR};
 /// What of a pattern is wrong.
 pub(super) type Problem = &'static str;
 
-/// The parts of the automaton.
-pub(super) fn parse(pattern: &str, base: &Base) -> Result<Vec<Node>, Problem> {
+/// The parts of the automaton, and the literal end of the path, by which an index finds the pattern: what follows may be anything.
+pub(super) fn parse(pattern: &str, base: &Base) -> Result<(Vec<Node>, Box<[u8]>), Problem> {
     let parts = Components::inherited(split(pattern), base);
     let special = match &parts.0[PROTOCOL] {
         None => true,
@@ -25,6 +25,7 @@ pub(super) fn parse(pattern: &str, base: &Base) -> Result<Vec<Node>, Problem> {
         }
     };
     let mut nodes = Vec::new();
+    let mut end = Vec::new();
     for (index, part) in parts.0.iter().enumerate() {
         if index > 0 {
             nodes.push(Node::Literal(vec![SEPARATOR]));
@@ -41,8 +42,19 @@ pub(super) fn parse(pattern: &str, base: &Base) -> Result<Vec<Node>, Problem> {
             SEARCH => component(part, PLAIN, |text| url::encoded(text, b" \"#<>'"))?,
             _ => component(part, PLAIN, |text| url::encoded(text, b" \"<>`"))?,
         });
+        // What is literal from the very beginning is found by that.
+        if index == PATHNAME && !nodes.iter().all(|node| matches!(node, Node::Literal(_))) {
+            end = literal_end(&nodes);
+        }
     }
-    Ok(nodes)
+    Ok((nodes, end.into()))
+}
+
+fn literal_end(nodes: &[Node]) -> Vec<u8> {
+    match nodes.last() {
+        Some(Node::Literal(bytes)) if bytes.as_slice() != [SEPARATOR] => bytes.clone(),
+        _ => Vec::new(),
+    }
 }
 
 pub(super) const TOO_LARGE: Problem = "it would become too large; repeat less";
