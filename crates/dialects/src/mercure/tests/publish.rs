@@ -1,3 +1,5 @@
+//! Publishing over HTTP, in both generations.
+
 use super::{check, first, mercure, second};
 use crate::mercure::{Mercure, MercureSettings};
 use omnivox_testkit::transcript;

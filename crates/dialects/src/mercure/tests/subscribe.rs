@@ -1,3 +1,5 @@
+//! Event streams: matchers, marks and refusals of both generations.
+
 use super::{check, mercure};
 use crate::mercure::{Mercure, MercureSettings};
 use omnivox_core::Framing;

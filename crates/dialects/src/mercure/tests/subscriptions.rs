@@ -1,3 +1,5 @@
+//! The subscription API and its events.
+
 use super::{first, second};
 use crate::mercure::{Mercure, MercureSettings};
 use omnivox_testkit::transcript;
