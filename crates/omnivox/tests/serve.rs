@@ -270,9 +270,9 @@ fn the_relay_runs_alone_and_beside_a_server() {
     let file = File::new("turn", &format!("{OPEN}[turn]\nudp = \"127.0.0.1:0\"\nusers = [\"ana:secret\"]\n"));
     let mut child = command(&["serve", "--config", file.path()]).stderr(Stdio::piped()).spawn().expect("the binary runs");
     let mut beside = Server { words: BufReader::new(child.stderr.take().expect("piped")), child, url: String::new() };
-    let line = beside.heard("relay on Udp");
-    assert_stun(&address(&line));
     beside.heard("listening on http://127.0.0.1:");
+    let line = beside.heard("relay on udp");
+    assert_stun(&address(&line));
     beside.signal("-TERM");
     assert_eq!(beside.ended().code(), Some(0));
 

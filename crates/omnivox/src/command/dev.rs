@@ -45,7 +45,8 @@ pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
 fn welcome(server: &Handle) {
     let Some(address) = server.addresses().first() else { return };
     eprintln!(
-        "omnivox {version} is ready: http://{address} (a call to try: http://{address}/call)
+        "omnivox {version} is ready: http://{address}
+A video call to try: http://{address}/call
 
 Listen in one terminal, publish in another:
   curl -N 'http://{address}/sse?channel=general'
