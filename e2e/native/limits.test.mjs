@@ -127,6 +127,14 @@ const ELSEWHERE = {
   commands_in_flight_max: 'the server answers faster than a client can send',
   idempotency_time_ms: 'time is an argument of the unit tests',
   shard_queue_max: 'the hub floods its shards in its own tests',
+  connections_per_address_max: "the server's tests of admission",
+  connects_per_second_max: "the server's tests of admission",
+  connects_per_address_per_second_max: "the server's tests of admission",
+  requests_per_address_per_second_max: "the server's tests of admission",
+  seats_per_room_max: "the hub's tests of rooms",
+  seat_grace_ms: "the hub's tests of rooms",
+  signals_burst_max: "the hub's tests of rooms",
+  signals_per_second_max: "the hub's tests of rooms",
 };
 
 for (const [key, [value, breach]] of Object.entries(BREACHES)) {

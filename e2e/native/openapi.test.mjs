@@ -58,6 +58,9 @@ const CALLS = [
   ['GET', '/v1/poll', '?channel=a&channel=b&timeout=0&last=earliest'],
   ['GET', '/v1/poll', '?channel=a&last=1&timeout=x'],
   ['GET', '/v1/poll', ''],
+  ['GET', '/v1/ice', ''],
+  ['GET', '/v1/ice', '?format=twilio'],
+  ['GET', '/v1/ice', '?format=strange'],
   ['GET', '/v1/sse', ''],
   ['POST', '/v1/sse', '?channel=a', {}],
 ];
