@@ -35,11 +35,13 @@ for (const [name, slow] of CASES) {
     peer.socket.pause();
     const before = server.residentKb();
 
+    // The neighbour shares this process with the publisher, so it sets the pace: what it has not read yet must never be what fills its outbox.
     for (let number = 0; number < MESSAGES; number += 1) {
       publisher.send({ type: 'publish', channel: 'flood', event: `${number}`, data: PAYLOAD, ref: number });
-      if (number % 20 === 19) await publisher.next({ ref: number });
+      if (number % 20 < 19) continue;
+      await publisher.next({ ref: number });
+      for (let due = number - 19; due <= number; due += 1) assert.equal((await neighbour.next({ type: 'message' })).event, `${due}`);
     }
-    for (let number = 0; number < MESSAGES; number += 1) assert.equal((await neighbour.next({ type: 'message' })).event, `${number}`);
 
     const there = async () => (await neighbour.call({ type: 'ping' })).type === 'pong';
     assert.ok(await there());
