@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test has to start its clock somewhere"))]
 
+pub mod address;
 pub mod app;
 pub mod channel;
 pub mod command;

@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 
 use crate::bursts::Bursts;
 use crate::memory::Clock;
+use crate::outgoing::Outgoing;
 use crate::rooms::{self, Relay};
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
@@ -50,6 +51,7 @@ pub struct Hub {
     clock: Clock,
     pub(crate) bursts: Bursts,
     relay: OnceLock<Arc<dyn Relay>>,
+    outgoing: OnceLock<Outgoing>,
 }
 
 /// What a command came to.
@@ -78,7 +80,16 @@ pub struct Caller {
 impl Hub {
     /// A hub over an engine.
     pub fn new(apps: Vec<Settings>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>, clock: Clock) -> Self {
-        let hub = Self { apps: RwLock::default(), log, presence, limits, clock, bursts: Bursts::default(), relay: OnceLock::new() };
+        let hub = Self {
+            apps: RwLock::default(),
+            log,
+            presence,
+            limits,
+            clock,
+            bursts: Bursts::default(),
+            relay: OnceLock::new(),
+            outgoing: OnceLock::new(),
+        };
         hub.replace_apps(apps);
         hub
     }
@@ -116,6 +127,16 @@ impl Hub {
     /// The relay, when there is one.
     pub fn relay(&self) -> Option<&Arc<dyn Relay>> {
         self.relay.get()
+    }
+
+    /// Lets the hub ask back ends. Only the first one counts.
+    pub fn set_outgoing(&self, outgoing: Outgoing) {
+        let _ = self.outgoing.set(outgoing);
+    }
+
+    /// The client of back ends, when there is one.
+    pub fn outgoing(&self) -> Option<&Outgoing> {
+        self.outgoing.get()
     }
 
     /// The limits.

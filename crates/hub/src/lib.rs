@@ -4,6 +4,7 @@
 //! - [`inbox`]: how news reach the shards, bounded.
 //! - [`rooms`]: seats and signals of peers who call each other.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
+//! - [`outgoing`]: HTTP requests of our own, to back ends.
 //!
 //! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
 //!
@@ -13,6 +14,7 @@ mod bursts;
 pub mod hub;
 pub mod inbox;
 pub mod memory;
+pub mod outgoing;
 mod patterns;
 pub mod rooms;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use omnivox_auth::Settings;
 use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
+use omnivox_hub::outgoing::OutgoingSettings;
 
 use crate::proxies::Proxies;
 use crate::relay::RelaySettings;
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub deflate: bool,
     /// How peers are helped to connect to each other, if at all.
     pub relay: Option<RelaySettings>,
+    /// What the server may ask of other servers, and whom it believes.
+    pub outgoing: OutgoingSettings,
     /// How clients are sent away at the end.
     pub drain: DrainPace,
     /// Milliseconds since the Unix epoch, for the stamps of publications; the system's clock unless a test turns its own.
@@ -62,6 +65,7 @@ impl ServerConfig {
             gate: None,
             deflate: false,
             relay: None,
+            outgoing: OutgoingSettings::default(),
             drain: DrainPace::default(),
             clock: Arc::new(|| {
                 std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)

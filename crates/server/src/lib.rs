@@ -5,6 +5,7 @@
 //! - `listener`: takes connections and places each on the least loaded shard; `admission`: how many of whom, and how fast.
 //! - [`proxies`]: who the client is behind a trusted proxy.
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
+//! - `background`: the runtime for what may take its time: requests to back ends.
 //! - [`tls`]: certificates; [`bridge`]: HTTP/2 and embedders.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
 //!
@@ -17,6 +18,7 @@
 //! Invariant: a shard never waits for another shard, for a broker or for a client.
 
 mod admission;
+mod background;
 pub mod bridge;
 pub mod config;
 mod listener;

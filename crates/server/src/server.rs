@@ -8,11 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use omnivox_core::engine::ShardSet;
+use omnivox_hub::outgoing::Outgoing;
 use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
 use crate::admission::Admission;
+use crate::background::Background;
 use crate::bridge::{self, BridgeBody};
 use crate::config::ServerConfig;
 use crate::listener::Listener;
@@ -64,6 +66,8 @@ pub struct Handle {
     health: Arc<Health>,
     shards: Vec<JoinHandle<()>>,
     door: Option<JoinHandle<()>>,
+    /// Ends behind the shards.
+    _background: Background,
 }
 
 impl Server {
@@ -89,7 +93,8 @@ impl Server {
         let addresses = listeners.iter().map(|listener| listener.socket.local_addr()).collect::<Result<Vec<_>, _>>();
         let addresses = addresses.map_err(StartError::System)?;
         let user_timeout = config.tcp_user_timeout;
-        let Parts { common, engine, health, shards } = Parts::build(config)?;
+        let background = Background::start().map_err(StartError::System)?;
+        let Parts { common, engine, health, shards } = Parts::build(config, background.runtime())?;
         let threads = shards
             .into_iter()
             .map(|(id, inbox, visits)| {
@@ -104,13 +109,13 @@ impl Server {
             .name("door".to_owned())
             .spawn(move || door(listeners, &door_common, user_timeout, &stop, engine, door_health))
             .map_err(StartError::System)?;
-        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door) })
+        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door), _background: background })
     }
 
     /// Runs the shards as tasks of the calling `LocalSet`, without listening: for tests that turn the clock themselves.
     #[doc(hidden)]
     pub fn simulate(config: ServerConfig) -> Result<Simulated, StartError> {
-        let Parts { common, engine, health, shards } = Parts::build(config)?;
+        let Parts { common, engine, health, shards } = Parts::build(config, &tokio::runtime::Handle::current())?;
         health.probed(true);
         for (id, inbox, visits) in shards {
             tokio::task::spawn_local(shard::serve(id, common.clone(), inbox, visits));
@@ -128,7 +133,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn build(config: ServerConfig) -> Result<Self, StartError> {
+    fn build(config: ServerConfig, background: &tokio::runtime::Handle) -> Result<Self, StartError> {
         let shards =
             config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u16)).min(ShardSet::MAX);
         if shards == 0 {
@@ -144,8 +149,9 @@ impl Parts {
         let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock.clone()));
         let relay = config.relay.map(|relay| Office::open(relay, config.clock)).transpose().map_err(StartError::Relay)?;
         relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
+        hub.set_outgoing(Outgoing::new(config.outgoing, background.clone()));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay));
+        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone()));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone())));
         let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();

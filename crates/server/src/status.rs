@@ -12,7 +12,7 @@ use omnivox_core::event::Event;
 use omnivox_core::http::{Request, Response};
 use omnivox_core::session::{Dialect, OpenContext, Opening, Route};
 use omnivox_core::{EncodingKey, Frame};
-use omnivox_hub::{Inboxes, MemoryEngine};
+use omnivox_hub::{Hub, Inboxes, MemoryEngine};
 
 use crate::metrics::{self, ShardMetrics};
 use crate::relay::Office;
@@ -25,6 +25,7 @@ pub struct Health {
     inboxes: Arc<Inboxes>,
     engine: Arc<MemoryEngine>,
     relay: Option<Arc<Office>>,
+    hub: Arc<Hub>,
     probe_succeeded: Flag,
     draining: Flag,
 }
@@ -35,8 +36,9 @@ impl Health {
         inboxes: Arc<Inboxes>,
         engine: Arc<MemoryEngine>,
         relay: Option<Arc<Office>>,
+        hub: Arc<Hub>,
     ) -> Self {
-        Self { shards, inboxes, engine, relay, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+        Self { shards, inboxes, engine, relay, hub, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
     }
 
     pub(crate) fn relay(&self) -> Option<&Arc<Office>> {
@@ -52,7 +54,7 @@ impl Health {
     }
 
     pub(crate) fn extra(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
-        vec![
+        let mut extra = vec![
             ("channels", "Channels that the engine keeps.", "gauge", self.engine.channel_count() as u64),
             (
                 "shard_queue_overflows_total",
@@ -61,7 +63,9 @@ impl Health {
                 self.inboxes.overflows(),
             ),
             ("ready", "Whether the server is ready.", "gauge", u64::from(self.trouble().is_none())),
-        ]
+        ];
+        extra.extend(self.hub.outgoing().into_iter().flat_map(|outgoing| outgoing.counters().entries()));
+        extra
     }
 
     /// What the relay has counted.

@@ -16,6 +16,7 @@ use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
 use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
+use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
 use omnivox_server::proxies::{Proxies, ProxyHeaders};
@@ -62,8 +63,19 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
         listen_tls: config.tls.listen.clone(),
         tls,
+        outgoing: outgoing(&config.outgoing),
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
+}
+
+/// What the server may ask of others.
+fn outgoing(section: &settings::OutgoingSection) -> OutgoingSettings {
+    OutgoingSettings {
+        authorities: section.ca_file.clone(),
+        listed: section.allow.iter().map(|range| *range.meaning()).collect(),
+        connections_max: section.connections_max,
+        ..OutgoingSettings::default()
+    }
 }
 
 /// The certificate of the TLS listeners, if there are any.
@@ -292,7 +304,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(Place::Section(setting.to_owned()), what));
     };
     for (section, entry) in config.entries() {
-        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "socketio" | "drain");
+        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "socketio" | "outgoing" | "drain");
         for setting in section.settings.iter().filter(|_| bounded) {
             if entry.written(setting.key).as_deref() == Some("0") {
                 problem(&format!("{}.{}", section.name, setting.key), "0 would stop everything; the smallest value is 1");

@@ -24,6 +24,12 @@ pub(crate) struct Meant<T> {
     meaning: T,
 }
 
+impl<T> Meant<T> {
+    pub(crate) fn meaning(&self) -> &T {
+        &self.meaning
+    }
+}
+
 /// An address that relays are opened on.
 pub(crate) type Relay = Meant<RelayAddress>;
 /// A range of peers.

@@ -17,6 +17,7 @@ use omnivox_dialects::mercure::MercureSettings;
 use omnivox_dialects::native::NativeSettings;
 use omnivox_dialects::peerjs::PeerJsSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
+use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::config::DrainPace;
 use omnivox_server::proxies::Network;
 use omnivox_turn::{Settings as RelaySettings, StreamLimits};
@@ -282,6 +283,16 @@ settings! {
             alive_time_max_ms: Duration = PeerJsSettings::default().alive_time_max;
             /// How long what is for an absent peer waits.
             wait_time_max_ms: Duration = PeerJsSettings::default().wait_time_max;
+        }
+
+        /// Requests that the server itself makes to other servers.
+        outgoing: OutgoingSection, since "0.1" {
+            /// A file with the authorities (PEM) that are trusted instead of the system's.
+            ca_file: Option<PathBuf> = None;
+            /// Addresses that are not public and that URLs may reach although they do not come from this file: `10.0.0.0/8`.
+            allow: Vec<PeerRange> = Vec::new();
+            /// Connections at once.
+            connections_max: usize = OutgoingSettings::default().connections_max;
         }
 
         /// How clients are sent away when the server stops.
