@@ -63,6 +63,16 @@ const CALLS = [
   ['GET', '/v1/ice', '?format=strange'],
   ['GET', '/v1/sse', ''],
   ['POST', '/v1/sse', '?channel=a', {}],
+  ['POST', '/v1/socketio/emit', '', { rooms: ['a', 'b'], users: 'ann', except: { sockets: ['x'] }, event: 'news', args: [1, { text: 'hi' }], id: 'once' }],
+  ['POST', '/v1/socketio/emit', '', { event: 'news' }],
+  ['POST', '/v1/socketio/emit', '', { room: 'a' }],
+  ['POST', '/v1/socketio/emit', '', 'text'],
+  ['GET', '/v1/socketio/emit', ''],
+  ['POST', '/v1/socketio/join', '', { users: ['ann'], join: 'a' }],
+  ['POST', '/v1/socketio/leave', '', { rooms: ['a'], leave: ['a'] }],
+  ['POST', '/v1/socketio/disconnect', '', { sockets: ['x'], close: true }],
+  ['GET', '/v1/socketio/sockets', '?namespace=/&room=a'],
+  ['GET', '/v1/socketio/sockets', '?page=2'],
 ];
 
 test('every operation answers as the file says', async (t) => {

@@ -27,6 +27,8 @@ pub enum Command {
     Connect(Box<Connect>),
     /// Receive what is published in some channels.
     Subscribe(Box<Subscribe>),
+    /// As `Subscribe`, but for these of its channels no grant is needed: the server lets the client in, whatever it may do by itself.
+    Admit(Box<Subscribe>, Box<[ChannelName]>),
     /// Receive it no longer.
     Unsubscribe(ChannelName),
     /// Receive no longer what a pattern brought.
@@ -162,6 +164,10 @@ pub enum Manage {
     RevokeUser(UserId),
     /// End the sessions that came with the token, and refuse it from now on.
     RevokeToken(Arc<str>),
+    /// Give the sessions of its audience something in no channel; they get it as [`Control::Direct`].
+    Tell(Box<Draft>),
+    /// Nothing: the answer tells whether the session may manage at all.
+    Look,
 }
 
 /// An answer of the hub.

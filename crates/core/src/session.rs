@@ -16,6 +16,7 @@ use crate::command::{Command, Control, Denied, Reply, Ticket};
 use crate::event::Event;
 use crate::frame::{EncodingKey, Frame};
 use crate::http::{Request, Response};
+use crate::name::SessionId;
 
 /// A carrier of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -191,6 +192,8 @@ pub struct OpenContext {
     pub shard: u16,
     /// This dialect's index, for its encoding keys.
     pub dialect: u8,
+    /// What the session is for the hub, if the request opens one.
+    pub session: SessionId,
 }
 
 /// What becomes of a request.

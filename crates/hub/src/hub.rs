@@ -167,7 +167,8 @@ impl Hub {
         let door = Door { hub: self, app: &entry.app, principal, caller };
         match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
-            Command::Subscribe(subscribe) => door.subscribe(&subscribe, shard),
+            Command::Subscribe(subscribe) => door.subscribe(&subscribe, &[], shard),
+            Command::Admit(subscribe, admitted) => door.subscribe(&subscribe, &admitted, shard),
             Command::Unsubscribe(_) | Command::UnsubscribePattern(_) => Ok(answer(Reply::Unsubscribed)),
             Command::Publish(drafts) => door.publish(drafts),
             Command::Enter(enter) => door.enter(*enter),
@@ -305,6 +306,14 @@ impl Door<'_> {
                 format!("one publication goes to at most {} channels", limits.channels_per_publication_max),
             );
         }
+        self.check_sizes(draft)?;
+        draft.channels.iter().try_for_each(|channel| self.check(channel, Permissions::PUBLISH))
+    }
+
+    /// The limits of a message, wherever it goes.
+    fn check_sizes(&self, draft: &Draft) -> Result<(), Denied> {
+        let limits = &self.hub.limits;
+        let limit = |setting, words: String| Err(Denied::Limit { setting, words: words.into() });
         if draft.payload.len() > limits.message_bytes_max {
             let words = format!("the payload has {} bytes; at most {} are taken", draft.payload.len(), limits.message_bytes_max);
             return limit("message_bytes_max", words);
@@ -315,7 +324,7 @@ impl Door<'_> {
         if draft.id.as_ref().is_some_and(|id| id.len() > limits.publication_id_bytes_max) {
             return limit("publication_id_bytes_max", format!("the id is longer than {} bytes", limits.publication_id_bytes_max));
         }
-        draft.channels.iter().try_for_each(|channel| self.check(channel, Permissions::PUBLISH))
+        Ok(())
     }
 
     /// Whether the caller may be seen in the channel, with that data.
@@ -390,6 +399,14 @@ impl Door<'_> {
         let all = ChannelName::parse("*").map_err(|error| Denied::Invalid(error.to_string().into()))?;
         self.check(&all, Permissions::MANAGE)?;
         let whom = match manage {
+            Manage::Look => return Ok(answer(Reply::Managed)),
+            Manage::Tell(draft) => {
+                self.check_sizes(&draft)?;
+                if draft.audience.sessions.is_empty() && draft.audience.users.is_empty() {
+                    return Err(Denied::Invalid("name the sessions or users that are told".into()));
+                }
+                return Ok(reply(self.hub.log.direct(&self.app.id, *draft), |()| Reply::Managed));
+            }
             Manage::DisconnectUser(user) => Whom::User(user),
             Manage::DisconnectSession(session) => Whom::Session(session),
             Manage::RevokeUser(user) => {

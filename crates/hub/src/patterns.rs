@@ -8,13 +8,14 @@ use omnivox_core::command::{Denied, Enter, Replay, Reply, Subscribe};
 use omnivox_core::engine::{Joining, Watch};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, decide};
-use omnivox_core::{Mark, Pattern};
+use omnivox_core::{ChannelName, Mark, Pattern};
 use smallvec::SmallVec;
 
 use crate::hub::{Door, Outcome, Running, denied, reply};
 
 impl Door<'_> {
-    pub(crate) fn subscribe(&self, subscribe: &Subscribe, shard: u16) -> Result<Running, Denied> {
+    /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine.
+    pub(crate) fn subscribe(&self, subscribe: &Subscribe, admitted: &[ChannelName], shard: u16) -> Result<Running, Denied> {
         let limits = &self.hub.limits();
         if subscribe.channels.is_empty() && subscribe.patterns.is_empty() {
             return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
@@ -32,7 +33,7 @@ impl Door<'_> {
         }
         let each = [Permissions::SUBSCRIBE, Permissions::HISTORY].into_iter().filter(|one| wanted.contains(*one));
         let each: SmallVec<[Permissions; 3]> = each.chain(subscribe.presence.then_some(Permissions::PRESENCE)).collect();
-        for channel in &subscribe.channels {
+        for channel in subscribe.channels.iter().filter(|channel| !admitted.contains(channel)) {
             each.iter().try_for_each(|permission| self.check(channel, *permission))?;
         }
         // A replay goes on until it is complete, an answer holds a page.

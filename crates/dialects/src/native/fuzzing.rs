@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use omnivox_core::http::Upgrade;
+use omnivox_core::name::SessionId;
 use omnivox_core::publication::Place;
 use omnivox_core::session::OpenContext;
 use omnivox_core::{
@@ -125,7 +126,8 @@ fn own_channel_is_shown(payload: &[u8], owner: &ChannelName) {
 }
 
 fn context(now: Instant) -> OpenContext {
-    OpenContext { now, unix_ms: 0, entropy: [7; 32], shard: 0, dialect: 0 }
+    let session = SessionId { node: 1, shard: 0, slot: 0, generation: 0 };
+    OpenContext { now, unix_ms: 0, entropy: [7; 32], shard: 0, dialect: 0, session }
 }
 
 fn request_of<'a>(path: &'a str, query: &'a str, headers: &'a [(&'a str, &'a [u8])], body: &'a [u8]) -> Request<'a> {

@@ -7,7 +7,7 @@ use omnivox_wire::http1::Query;
 
 use super::codes::Refused;
 use super::engine::Revision;
-use super::identity;
+use super::identity::Key;
 use super::settings::SocketIoSettings;
 
 /// What Engine.IO reads of a query. Pairs that are not its own, or that no one can decode, are the application's.
@@ -63,7 +63,12 @@ pub(super) enum Admitted<'a> {
 }
 
 /// Checks a request. The order decides which of several mistakes is named.
-pub(super) fn admit<'a>(request: &Request<'a>, parameters: Parameters<'a>, settings: &SocketIoSettings) -> Result<Admitted<'a>, Refused> {
+pub(super) fn admit<'a>(
+    request: &Request<'a>,
+    parameters: Parameters<'a>,
+    settings: &SocketIoSettings,
+    key: Option<&Key>,
+) -> Result<Admitted<'a>, Refused> {
     let transport = match parameters.transport.as_deref() {
         Some("polling") if settings.transports.polling => Transport::Polling,
         Some("websocket") if settings.transports.websocket => Transport::WebSocket,
@@ -75,7 +80,8 @@ pub(super) fn admit<'a>(request: &Request<'a>, parameters: Parameters<'a>, setti
     // A plain request can't become a WebSocket, and a WebSocket handshake is no poll.
     let mismatch = (transport == Transport::WebSocket) != request.is_websocket();
     if let Some(sid) = parameters.sid {
-        let shard = identity::shard_of(&sid).ok_or(Refused::SessionUnknown)?;
+        // Before the first session there is no key, and no id that could be good.
+        let shard = key.and_then(|key| key.shard_of(&sid)).ok_or(Refused::SessionUnknown)?;
         return if mismatch { Err(Refused::BadRequest) } else { Ok(Admitted::Existing { shard, sid }) };
     }
     if request.method != "GET" {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use omnivox_core::{Actions, Command, Ticket};
+use omnivox_core::{Action, Actions, Command, Frame, Ticket};
 
 use super::delivery::Rendered;
 use super::engine::Engine;
@@ -20,6 +20,11 @@ impl Line<'_> {
         for packet in packet.into_packets() {
             self.engine.send(packet, self.actions);
         }
+    }
+
+    /// Sends a frame that many get.
+    pub(super) fn send_frame(&mut self, frame: Frame) {
+        self.actions.push(Action::Push(frame));
     }
 
     /// Runs a command.

@@ -7,14 +7,17 @@
 //!
 //! Rooms are the hub's channels ([`channel`]), so that a socket shares them with every other dialect. Events of a room are encoded once per
 //! namespace and format, whatever carrier each client is on. A short loss of the connection is repaired from one number, the hub's cursor,
-//! which travels as the last argument of each event ([`recovery`]).
+//! which travels as the last argument of each event ([`directory`]).
 //!
 //! Invariant: nothing of one namespace reaches another, and an invalid packet ends the connection that sent it and no other.
 
+mod api;
 mod channel;
 mod codes;
 mod cors;
 mod delivery;
+mod directory;
+mod emission;
 mod engine;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -24,7 +27,6 @@ mod incoming;
 mod line;
 mod msgpack;
 mod packet;
-mod recovery;
 mod session;
 mod settings;
 mod sockets;
@@ -33,7 +35,7 @@ mod tags;
 mod tests;
 mod value;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::BytesMut;
 use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
@@ -41,11 +43,13 @@ use omnivox_core::{Dialect, EncodingKey, Event, Frame, Opening, Request, Respons
 
 use self::codes::Refused;
 use self::delivery::Format;
+use self::directory::Directory;
 use self::engine::frames;
 use self::handshake::{Admitted, Parameters};
-use self::recovery::Shelf;
+use self::identity::Key;
 use self::session::SocketIoSession;
 pub use self::settings::{Application, CorsOrigins, NamespaceSettings, RecoverySettings, SocketIoSettings, Transports};
+use self::sockets::LastTold;
 
 /// One Socket.IO endpoint.
 pub struct SocketIo {
@@ -55,7 +59,10 @@ pub struct SocketIo {
 /// What all sessions of an endpoint share.
 struct Shared {
     settings: SocketIoSettings,
-    shelf: Option<Arc<Shelf>>,
+    directory: Arc<Directory>,
+    /// Made from the randomness of the first session.
+    key: OnceLock<Key>,
+    last_told: Mutex<LastTold>,
     /// Packets that are always the same.
     ping: Frame,
     noop: Frame,
@@ -63,12 +70,20 @@ struct Shared {
     probe: Frame,
 }
 
+impl Shared {
+    fn key(&self, context: &OpenContext) -> &Key {
+        self.key.get_or_init(|| Key::new(&context.entropy))
+    }
+}
+
 impl SocketIo {
     /// An endpoint with these settings.
     pub fn new(settings: SocketIoSettings) -> Self {
-        let shelf = settings.recovery.clone().map(|recovery| Arc::new(Shelf::new(recovery)));
+        let directory = Arc::new(Directory::new(settings.recovery.clone()));
         let [ping, noop, close, probe] = [&b"2"[..], b"6", b"1", b"3probe"].map(frames::text);
-        Self { shared: Arc::new(Shared { settings, shelf, ping, noop, close, probe }) }
+        Self {
+            shared: Arc::new(Shared { settings, directory, key: OnceLock::new(), last_told: Mutex::default(), ping, noop, close, probe }),
+        }
     }
 
     fn refuse(&self, refused: Refused, request: &Request<'_>) -> Response {
@@ -89,6 +104,9 @@ impl Dialect for SocketIo {
         // Clients may be told to leave the last slash out.
         let bare = path.trim_end_matches('/');
         let mut routes = vec![Route::exact(path.clone())];
+        if let Some(api) = &self.shared.settings.api_path {
+            routes.extend(api::CALLS.iter().map(|call| Route::exact(format!("{api}{}", call.name()))));
+        }
         if !bare.is_empty() && bare != path {
             routes.push(Route::exact(bare.to_owned()));
         }
@@ -97,12 +115,15 @@ impl Dialect for SocketIo {
 
     fn open(&self, context: &OpenContext, request: &Request<'_>) -> Opening {
         let settings = &self.shared.settings;
+        if let Some(call) = settings.api_path.as_ref().and_then(|api| request.path.strip_prefix(&**api)) {
+            return api::open(&self.shared, call, request);
+        }
         if request.method == "OPTIONS" {
             return Opening::Respond(settings.cors_origins.preflight(request));
         }
-        match handshake::admit(request, Parameters::parse(request.query), settings) {
+        match handshake::admit(request, Parameters::parse(request.query), settings, self.shared.key.get()) {
             Ok(Admitted::New(revision)) => {
-                let sid = identity::session_id(context.shard, &context.entropy);
+                let sid = self.shared.key(context).session_id(context.shard, &context.entropy);
                 Opening::Session(NewSession {
                     session: Box::new(SocketIoSession::new(self.shared.clone(), revision, sid.clone(), context)),
                     key: Some(sid),

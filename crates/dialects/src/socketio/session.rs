@@ -41,9 +41,7 @@ impl SocketIoSession {
     pub(super) fn new(shared: Arc<Shared>, revision: Revision, sid: Box<str>, context: &OpenContext) -> Self {
         let sockets = match shared.settings.application {
             Application::Echo => None,
-            Application::Hub | Application::Suite => {
-                Some(Box::new(Sockets::new(shared.clone(), context.dialect, revision, &context.entropy, context.now)))
-            }
+            Application::Hub | Application::Suite => Some(Box::new(Sockets::new(shared.clone(), revision, context))),
         };
         Self { engine: Engine::new(shared, revision, sid, context.now), sockets, state: State::Live }
     }
@@ -125,12 +123,12 @@ impl SocketIoSession {
                 }
             }
             Input::Control(control) => {
-                if let Some(sockets) = &mut self.sockets {
-                    sockets.control(&control, &mut Line { now, engine: &mut self.engine, actions });
-                }
-                if let Control::Close(_) = control {
-                    return self.engine.flush(actions).and(Err(Over::ByServer));
-                }
+                let outcome = match &mut self.sockets {
+                    Some(sockets) => sockets.control(&control, &mut Line { now, engine: &mut self.engine, actions }),
+                    None if matches!(control, Control::Close(_)) => Err(Over::ByServer),
+                    None => Ok(()),
+                };
+                return self.engine.flush(actions).and(outcome);
             }
         }
         self.engine.flush(actions)

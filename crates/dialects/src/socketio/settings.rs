@@ -9,6 +9,8 @@ use omnivox_core::name::CHANNEL_NAME_BYTES_MAX;
 pub struct SocketIoSettings {
     /// The path, with a slash at both ends.
     pub path: String,
+    /// Where back ends emit and manage sockets over HTTP, with a slash at both ends; `None` is nowhere.
+    pub api_path: Option<String>,
     /// The time between two pings of the server.
     pub ping_interval: Duration,
     /// How long a client may take to answer a ping.
@@ -114,6 +116,7 @@ impl Default for SocketIoSettings {
     fn default() -> Self {
         Self {
             path: "/socket.io/".to_owned(),
+            api_path: Some("/v1/socketio/".to_owned()),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             max_payload: 1_000_000,
@@ -142,6 +145,7 @@ impl SocketIoSettings {
             ping_timeout: Duration::from_millis(200),
             connect_timeout: Duration::from_secs(1),
             recovery: None,
+            api_path: None,
             cors_origins: CorsOrigins::Any,
             ..Self::default()
         }

@@ -8,5 +8,11 @@ pub(super) const ARGUMENTS_NONE: &str = "none";
 pub(super) const ARGUMENTS_LIST: &str = "list";
 /// The payload holds so many binary values, inlined as base64.
 pub(super) const ATTACHMENTS: &str = "attachments";
-/// The id of the socket that emitted it and is to be spared, also when it comes back under another session.
+/// The ids of the sockets that are to be spared, joined by commas, also when they come back under another session: that of the sender.
 pub(super) const SOCKET: &str = "socket";
+/// A direct message is an errand for a socket of the session: of which kind.
+pub(super) const ERRAND: &str = "errand";
+/// The namespace of the socket.
+pub(super) const NAMESPACE: &str = "namespace";
+/// The id of the socket, when the errand is for one alone.
+pub(super) const TO: &str = "to";

@@ -106,6 +106,16 @@ impl Value {
         }
     }
 
+    /// How many binary values are in it.
+    pub(super) fn binaries(&self) -> usize {
+        match self {
+            Self::Binary(_) => 1,
+            Self::List(items) => items.iter().map(Self::binaries).sum(),
+            Self::Map(fields) => fields.iter().map(|(_, value)| value.binaries()).sum(),
+            Self::Null | Self::Bool(_) | Self::Unsigned(_) | Self::Signed(_) | Self::Float(_) | Self::Text(_) => 0,
+        }
+    }
+
     /// The value as JSON text of the hub; binary data is inlined and counted.
     pub(super) fn to_json_inline(&self, binaries: &mut usize) -> String {
         let mut json = Vec::new();

@@ -92,7 +92,7 @@ impl Shard {
     fn before(&mut self, at: SlotRef, session: SessionId, command: &mut Command) -> After {
         match command {
             Command::Connect(_) => After::Connect,
-            Command::Subscribe(subscribe) => {
+            Command::Subscribe(subscribe) | Command::Admit(subscribe, _) => {
                 let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return After::Nothing };
                 let mut gates = Gates::default();
                 for channel in &subscribe.channels {

@@ -366,13 +366,15 @@ impl Shard {
         let audience = &publication.draft.audience;
         let of_app = |slot: &Slot| slot.principal.as_ref().is_some_and(|principal| principal.app == publication.app);
         let concerned: Vec<SlotRef> = if audience.users.is_empty() && !audience.sessions.is_empty() {
-            // Signals come in bursts and are for one session: nobody else is looked at.
-            let named = audience.sessions.iter().filter_map(|session| self.local_session(*session));
+            // Signals come in bursts and are for one session, and a list may name thousands: nobody else is looked at, and the list once.
+            let named = audience.sessions.iter().filter(|session| !audience.except_sessions.contains(session));
+            let named = named.filter_map(|session| self.local_session(*session));
             named.filter(|at| self.sessions.get(at.slot as usize).is_some_and(of_app)).collect()
         } else {
-            self.sessions.iter().filter(|(_, slot)| of_app(slot)).map(|(at, slot)| slot.at(at)).collect()
+            let all = self.sessions.iter().filter(|(_, slot)| of_app(slot)).map(|(at, slot)| slot.at(at));
+            all.filter(|at| self.is_meant(*at, publication)).collect()
         };
-        for at in concerned.into_iter().filter(|at| self.is_meant(*at, publication)).collect::<Vec<_>>() {
+        for at in concerned {
             self.work.push_back(Work::Control(at, omnivox_core::Control::Direct(publication.clone())));
         }
     }

@@ -202,11 +202,14 @@ impl Shard {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
         };
         let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let context = OpenContext { now: super::now(), unix_ms, entropy, shard: self.id, dialect: index };
+        // Nothing else takes a slot between here and the end of this function.
+        let generation = self.next_generation();
+        let opening = SlotRef { slot: self.sessions.vacant_key() as u32, generation };
+        let session = self.session_id(opening);
+        let context = OpenContext { now: super::now(), unix_ms, entropy, shard: self.id, dialect: index, session };
         let at = match dialect.open(&context, request) {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {
-                let generation = self.next_generation();
                 let session_key = new.key.clone();
                 let slot = Slot::new(generation, new);
                 let at = SlotRef { slot: self.sessions.insert(slot) as u32, generation };

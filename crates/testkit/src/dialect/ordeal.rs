@@ -13,7 +13,7 @@ use omnivox_core::publication::Place;
 use omnivox_core::session::{NewSession, OpenContext};
 use omnivox_core::{
     Action, Actions, AppId, CarrierId, CloseReason, Command, Control, Cursor, Denied, Dialect, Draft, Epoch, Event, ExchangeId, Frame,
-    Framing, Input, Opening, Position, Principal, Publication, Reply, Request, Response, Session, Ticket,
+    Framing, Input, Opening, Position, Principal, Publication, Reply, Request, Response, Session, SessionId, Ticket,
 };
 use omnivox_wire::ws::{Decoder, Role};
 use proptest::prelude::*;
@@ -168,7 +168,8 @@ impl<'d> Ordeal<'d> {
             stream_framing: Framing::Chunk,
         };
         self.opened = self.opened.wrapping_add(1);
-        let context = OpenContext { now: self.now, unix_ms: 1_700_000_000_000, entropy: [self.opened; 32], shard: 0, dialect: 7 };
+        let session = SessionId { node: 1, shard: 0, slot: number(self.clients.len()), generation: 0 };
+        let context = OpenContext { now: self.now, unix_ms: 1_700_000_000_000, entropy: [self.opened; 32], shard: 0, dialect: 7, session };
         let client = match self.dialect.open(&context, &request) {
             Opening::Respond(response) => return is_answer(&response),
             Opening::Session(new) => self.admit(new),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use omnivox_core::command::{Delivery, Enter, Replay, Subscribe, Subscribed};
+use omnivox_core::command::{Delivery, Enter, Manage, Replay, Subscribe, Subscribed};
 use omnivox_core::event::Member;
 use omnivox_core::room::{Claim, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
 use omnivox_core::{
-    ChannelName, Command, Control, Denied, Event, Grant, Input, Pattern, Permissions, PresenceEvent, Publication, Reply, SessionId, Ticket,
+    ChannelName, Command, Control, Denied, Draft, Event, Grant, Input, Pattern, Permissions, PresenceEvent, Publication, Reply, SessionId,
+    Ticket,
 };
 
 use super::hub;
@@ -38,7 +39,7 @@ impl Stage<'_> {
                 self.actors[actor].principal = Some(principal.clone());
                 Reply::Connected(Arc::new(principal))
             }
-            Command::Subscribe(subscribe) => self.subscribe(actor, *subscribe),
+            Command::Subscribe(subscribe) | Command::Admit(subscribe, _) => self.subscribe(actor, *subscribe),
             Command::Unsubscribe(channel) => {
                 self.unsubscribe(actor, &Pattern::Exact(channel));
                 Reply::Unsubscribed
@@ -71,7 +72,12 @@ impl Stage<'_> {
             Command::Members(channel) => Reply::Members(self.hub.members(&channel)),
             Command::History(channel, query) => Reply::History(self.hub.history(&channel, &query)),
             Command::Channels(prefix) => Reply::Channels(self.hub.channels(&prefix)),
-            Command::Manage(_) => Reply::Managed,
+            Command::Manage(manage) => {
+                if let Manage::Tell(draft) = *manage {
+                    self.tell(*draft);
+                }
+                Reply::Managed
+            }
             Command::Ticket => Reply::Ticket("ticket".into(), 30_000),
             Command::Seat(seat) => self.seat(actor, *seat),
             Command::Signal(signal) => return self.signal(actor, &signal),
@@ -119,7 +125,7 @@ impl Stage<'_> {
         Reply::Subscribed(Box::new(subscribed))
     }
 
-    pub(super) fn publish(&mut self, draft: omnivox_core::Draft) -> omnivox_core::engine::Published {
+    pub(super) fn publish(&mut self, draft: Draft) -> omnivox_core::engine::Published {
         let at_ms = self.unix_ms();
         let (published, fresh) = self.hub.publish(draft, at_ms);
         if let Some(publication) = fresh {
@@ -234,12 +240,18 @@ impl Stage<'_> {
         if to.is_empty() {
             return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
         }
-        let publication = self.hub.direct(signal.draft(&from.key, to.iter().copied()), self.unix_ms());
+        self.tell(signal.draft(&from.key, to.iter().copied()));
+        Ok(Reply::Signalled)
+    }
+
+    /// Gives the sessions that a draft names what is in no channel.
+    pub(super) fn tell(&mut self, draft: Draft) {
+        let to = draft.audience.sessions.clone();
+        let publication = self.hub.direct(draft, self.unix_ms());
         for other in 0..self.actors.len() {
             if to.contains(&self.actors[other].id) && self.actors[other].session.is_some() {
                 self.input(other, Input::Control(Control::Direct(publication.clone())));
             }
         }
-        Ok(Reply::Signalled)
     }
 }

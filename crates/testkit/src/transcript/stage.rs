@@ -157,7 +157,9 @@ impl<'d> Stage<'d> {
             stream_framing: self.stream_framing,
         };
         self.opened += 1;
-        let context = OpenContext { now: self.now, unix_ms: self.unix_ms(), entropy: [self.opened; 32], shard: self.shard, dialect: 7 };
+        let session = self.session_id(self.actors.len());
+        let context =
+            OpenContext { now: self.now, unix_ms: self.unix_ms(), entropy: [self.opened; 32], shard: self.shard, dialect: 7, session };
         let connection = self.connections.entry(label.to_owned()).or_default();
         connection.state = State::Idle;
         connection.head_only = method == "HEAD";
@@ -183,7 +185,7 @@ impl<'d> Stage<'d> {
         self.actors.push(Actor {
             session: Some(new.session),
             key: new.key,
-            id: SessionId { node: 1, shard: self.shard, slot: index(slot), generation: 0 },
+            id: self.session_id(slot),
             principal: None,
             outbox: VecDeque::new(),
             promoted: None,
@@ -193,6 +195,10 @@ impl<'d> Stage<'d> {
             subscriptions: Vec::new(),
         });
         slot
+    }
+
+    fn session_id(&self, slot: usize) -> SessionId {
+        SessionId { node: 1, shard: self.shard, slot: index(slot), generation: 0 }
     }
 
     pub(super) fn actor_with_key(&self, shard: u16, key: &str) -> Option<usize> {

@@ -32,6 +32,11 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
             let patterns: String = subscribe.patterns.iter().map(|pattern| format!(" pattern {pattern}")).collect();
             ("subscribe", format!("{}{patterns}{since}{presence}", channels.join("+")))
         }
+        Command::Admit(subscribe, admitted) => {
+            let named = |channels: &[ChannelName]| channels.iter().map(ChannelName::as_str).collect::<Vec<_>>().join("+");
+            let since = subscribe.since.map(|mark| format!(" since {mark}")).unwrap_or_default();
+            ("admit", format!("{} because of {}{since}", named(&subscribe.channels), named(admitted)))
+        }
         Command::Unsubscribe(channel) => ("unsubscribe", channel.to_string()),
         Command::UnsubscribePattern(pattern) => ("unsubscribe", format!("pattern {pattern}")),
         Command::Appear(enter) => {

@@ -29,8 +29,9 @@ fn keys(value: &Value) -> Vec<String> {
 #[test]
 fn the_file_names_the_routes() {
     let file = file();
-    let paths = file["paths"].as_object().unwrap();
-    let mut described: Vec<(String, String)> = paths.iter().map(|(path, methods)| (path.clone(), keys(methods).join(", "))).collect();
+    // Those of Socket.IO have a test beside their code.
+    let paths = file["paths"].as_object().unwrap().iter().filter(|(path, _)| !path.starts_with("/v1/socketio/"));
+    let mut described: Vec<(String, String)> = paths.map(|(path, methods)| (path.clone(), keys(methods).join(", "))).collect();
     described.sort();
     let http = PATHS.iter().filter(|(_, service)| *service != Service::Transport(Transport::Ws));
     let mut served: Vec<(String, String)> =

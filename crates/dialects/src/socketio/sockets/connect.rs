@@ -12,11 +12,11 @@ use serde_json::Value as Json;
 
 use super::super::codes::ConnectError;
 use super::super::delivery::Argument;
+use super::super::directory::{Kept, Record};
 use super::super::engine::Revision;
 use super::super::handshake::Parameters;
 use super::super::line::Line;
 use super::super::packet::{Broken, Kind};
-use super::super::recovery::{Kept, Record};
 use super::{Outline, Pending, Socket, Sockets};
 
 /// What the opening request told.
@@ -128,7 +128,7 @@ impl Sockets {
     }
 
     fn is_in(&self, namespace: &str) -> bool {
-        self.sockets.iter().any(|socket| *socket.record.namespace == *namespace)
+        self.sockets.iter().any(|socket| *socket.record().namespace == *namespace)
     }
 
     /// A wish to be in a namespace.
@@ -205,7 +205,7 @@ impl Sockets {
     }
 
     /// Makes a socket: the one that was lost, if the client can show that it was its own, or a new one.
-    fn establish(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+    fn establish(&mut self, waiting: Waiting, principal: &Arc<Principal>, line: &mut Line<'_>) {
         if self.recovers() && waiting.auth.as_ref().is_some_and(|auth| auth.private_id().is_some()) {
             self.restore(waiting, principal, line);
         } else {
@@ -214,13 +214,13 @@ impl Sockets {
     }
 
     /// Makes a new socket.
-    pub(super) fn welcome(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+    pub(super) fn welcome(&mut self, waiting: Waiting, principal: &Arc<Principal>, line: &mut Line<'_>) {
         let Waiting { namespace, auth } = waiting;
         // Clients of protocol 4 take their session id for the socket's; here it stays a secret between the two.
-        let (id, private_id) = self.identities.next();
-        let record = Arc::new(Record::new(id.into(), namespace.clone(), principal));
-        let kept = self.keep(private_id.into(), &record, line);
-        self.seat(record, kept, line);
+        let id = self.identities.next();
+        let record = Record::new(id.into(), namespace.clone(), principal.clone(), self.session, self.recovers());
+        let kept = self.keep(record, line);
+        self.seat(kept, line);
         if self.is_suite() {
             let text = auth.map_or_else(|| "{}".into(), |auth| auth.text);
             let outline = Outline { namespace: &namespace, name: Some("auth"), id: None };
@@ -228,18 +228,19 @@ impl Sockets {
         }
     }
 
-    /// Remembers a socket, where that is wanted.
-    pub(super) fn keep(&self, private_id: Arc<str>, record: &Arc<Record>, line: &Line<'_>) -> Option<Kept> {
-        let shelf = self.shared.shelf.as_ref().filter(|_| self.recovers())?;
-        Some(shelf.keep(line.now, private_id, record.clone()))
+    /// Enters a socket in the directory.
+    pub(super) fn keep(&self, record: Record, line: &Line<'_>) -> Kept {
+        self.shared.directory.keep(line.now, Arc::new(record))
     }
 
     /// Seats a socket in its namespace and tells the client.
-    pub(super) fn seat(&mut self, record: Arc<Record>, kept: Option<Kept>, line: &mut Line<'_>) {
+    pub(super) fn seat(&mut self, kept: Kept, line: &mut Line<'_>) {
         self.connect_by = None;
-        let payload = Welcome { sid: &record.id, pid: kept.as_ref().map(Kept::private_id) };
+        let record = kept.record();
+        let private_id = self.shared.key.get().filter(|_| self.recovers()).map(|key| key.private_id(&record.id));
+        let payload = Welcome { sid: &record.id, pid: private_id.as_deref() };
         let payload = (self.revision == Revision::Four).then(|| serde_json::to_string(&payload).unwrap_or_default());
         self.send_control(Kind::Connect, &record.namespace, payload.as_deref(), line);
-        self.sockets.push(Socket { record, kept });
+        self.sockets.push(Socket { kept });
     }
 }

@@ -15,18 +15,18 @@ use std::sync::Arc;
 
 use omnivox_core::command::{Replay, Subscribe, Subscribed};
 use omnivox_core::engine::Published;
-use omnivox_core::publication::Form;
 use omnivox_core::{Audience, ChannelName, Command, Denied, Draft};
 use smallvec::SmallVec;
 
 use super::super::channel::room_of;
 use super::super::codes::Failure;
 use super::super::delivery::{Argument, MemberShown};
+use super::super::directory::{Record, Room};
+use super::super::emission::draft;
 use super::super::line::Line;
 use super::super::packet::Call;
-use super::super::recovery::{Record, Room};
 use super::super::tags;
-use super::requests::{self, Content, Joining, Publishing};
+use super::requests::{self, Joining, Publishing};
 use super::{Outline, Pending, Sockets};
 
 /// Who waits for the answer to an event.
@@ -99,28 +99,37 @@ impl Sockets {
 
     fn join(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
         let namespace = asker.record.namespace.clone();
-        let mut joining = match requests::joining(&namespace, call.arguments.first().map(|argument| &**argument)) {
+        let joining = match requests::joining(&namespace, call.arguments.first().map(|argument| &**argument)) {
             Ok(joining) => joining,
             Err(denied) => return Err((asker, denied)),
         };
+        self.join_channels(asker, joining, line);
+        Ok(())
+    }
+
+    /// Joins channels that the socket is not in, and answers when there is none.
+    pub(super) fn join_channels(&mut self, asker: Asker, mut joining: Joining, line: &mut Line<'_>) {
         let known: std::collections::HashSet<ChannelName> = asker.record.rooms().iter().map(|room| room.channel.clone()).collect();
         let rooms: Vec<String> = joining.channels.iter().map(shown).collect();
         joining.channels.retain(|channel| !known.contains(channel) && !self.is_joining(&asker.record, channel));
         if joining.channels.is_empty() {
-            self.answer(&asker, &Answer { rooms: Some(rooms), ..Answer::ok() }, line);
-            return Ok(());
+            return self.answer(&asker, &Answer { rooms: Some(rooms), ..Answer::ok() }, line);
         }
-        let subscribe = Subscribe {
+        let admitted: Option<Box<[ChannelName]>> = joining.admitted.then(|| joining.channels.iter().cloned().collect());
+        let subscribe = Box::new(Subscribe {
             channels: joining.channels.clone(),
             patterns: SmallVec::new(),
             since: joining.since,
-            delivery: self.delivery(&namespace),
+            delivery: self.delivery(&asker.record.namespace),
             presence: joining.presence.is_some(),
             replay: Replay::Deliver,
-        };
+        });
         let ticket = self.ticket(Pending::Join(asker, Box::new(joining)));
-        line.run(ticket, Command::Subscribe(Box::new(subscribe)));
-        Ok(())
+        let command = match admitted {
+            Some(admitted) => Command::Admit(subscribe, admitted),
+            None => Command::Subscribe(subscribe),
+        };
+        line.run(ticket, command);
     }
 
     fn is_joining(&self, record: &Arc<Record>, channel: &ChannelName) -> bool {
@@ -136,6 +145,7 @@ impl Sockets {
             channel: channel.clone(),
             joined: subscribed.cursor,
             presence: joining.presence.clone(),
+            admitted: joining.admitted,
         });
         if !self.is_connected(&asker.record) {
             // The client left the namespace meanwhile.
@@ -167,18 +177,23 @@ impl Sockets {
             Ok(leaving) => leaving,
             Err(denied) => return Err((asker, denied)),
         };
+        self.leave_channels(asker, &leaving.channels, line);
+        Ok(())
+    }
+
+    /// Leaves those of the channels that the socket is in or about to be.
+    pub(super) fn leave_channels(&mut self, asker: Asker, channels: &[ChannelName], line: &mut Line<'_>) {
         let mut left: Vec<Room> = Vec::new();
         asker.record.rooms().retain(|room| {
-            let stays = !leaving.channels.contains(&room.channel);
+            let stays = !channels.contains(&room.channel);
             if !stays {
                 left.push(room.clone());
             }
             stays
         });
-        left.extend(self.recall_joins(&asker.record, &leaving.channels));
+        left.extend(self.recall_joins(&asker.record, channels));
         if left.is_empty() {
-            self.answer(&asker, &Answer::ok(), line);
-            return Ok(());
+            return self.answer(&asker, &Answer::ok(), line);
         }
         for room in left {
             self.part(&asker.record, room, line);
@@ -187,7 +202,6 @@ impl Sockets {
         if let Some((_, last)) = self.pending.last_mut() {
             *last = Pending::Leave(asker);
         }
-        Ok(())
     }
 
     /// Rooms whose join has not been answered yet, taken out of what will be joined.
@@ -203,7 +217,7 @@ impl Sockets {
                 if !stays {
                     // Where it would have been joined does not matter any more.
                     let joined = omnivox_core::Cursor { epoch: omnivox_core::Epoch(0), stamp: 0 };
-                    recalled.push(Room { channel: channel.clone(), joined, presence: None });
+                    recalled.push(Room { channel: channel.clone(), joined, presence: None, admitted: false });
                 }
                 stays
             });
@@ -217,7 +231,7 @@ impl Sockets {
                 Ok(publishing) => publishing,
                 Err(denied) => return Err((asker, denied)),
             };
-        let draft = Draft { event, id, ..draft(channels, content, Audience::default()) };
+        let draft = draft(event, id, content.payload, &content.tags, channels);
         let ticket = self.ticket(Pending::Publish(asker));
         line.run(ticket, Command::Publish(SmallVec::from_elem(Box::new(draft), 1)));
         Ok(())
@@ -241,7 +255,7 @@ impl Sockets {
         }
         let audience = Audience { except_publisher: true, ..Audience::default() };
         // The socket may have joined rooms that it may only listen to.
-        let draft = Draft { event, skip_forbidden: true, ..draft(channels, content, audience) };
+        let draft = Draft { skip_forbidden: true, audience, ..draft(event, None, content.payload, &content.tags, channels) };
         let ticket = self.ticket(Pending::Publish(asker));
         line.run(ticket, Command::Publish(SmallVec::from_elem(Box::new(draft), 1)));
         Ok(())
@@ -310,19 +324,4 @@ impl Sockets {
 /// A room's name as its own clients know it.
 fn shown(channel: &ChannelName) -> String {
     room_of(channel.as_str()).1.into_owned()
-}
-
-fn draft(channels: SmallVec<[ChannelName; 1]>, content: Content, audience: Audience) -> Draft {
-    let tags = (!content.tags.is_empty()).then(|| Arc::from(content.tags.as_slice()));
-    Draft {
-        channels,
-        event: None,
-        payload: content.payload,
-        id: None,
-        audience,
-        publisher: None,
-        skip_forbidden: false,
-        form: Form::Enveloped,
-        tags,
-    }
 }

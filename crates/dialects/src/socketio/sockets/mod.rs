@@ -6,38 +6,46 @@
 //! Invariant: a packet for a namespace that is not connected ends the session, and an event that wants an acknowledgement gets exactly one.
 
 mod connect;
+mod errands;
 mod handlers;
-mod requests;
+pub(super) mod requests;
 mod restore;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use omnivox_core::command::{Delivery, Enter};
-use omnivox_core::{CloseReason, Command, Control, Denied, EncodingKey, Event, Framing, Principal, Publication, Reply, Request, Ticket};
+use omnivox_core::session::OpenContext;
+use omnivox_core::{
+    CloseReason, Command, Control, Denied, EncodingKey, Event, Framing, Principal, Publication, Reply, Request, SessionId, Ticket,
+};
 use smallvec::SmallVec;
 
 use self::connect::{Arrival, Waiting};
+pub(super) use self::errands::LastTold;
 use self::handlers::{Answer, Asker};
 use self::requests::Joining;
 use self::restore::Restore;
 use super::Shared;
 use super::codes::{self, Failure, Goodbye};
 use super::delivery::{self, Argument, Format, MemberShown, Outline, Rendered, Tail};
-use super::engine::Revision;
+use super::directory::{Kept, Presence, Record, Room};
 use super::engine::packet::Message;
+use super::engine::{Over, Revision};
 use super::identity::Identities;
 use super::incoming::{Incoming, Reader};
 use super::line::Line;
 use super::packet::{Broken, Kind, Wish};
-use super::recovery::{Kept, Presence, Record, Room};
 use super::settings::Application;
+use super::tags;
 
 /// The Socket.IO state of a session.
 pub(super) struct Sockets {
     shared: Arc<Shared>,
     /// This dialect's index, for encoding keys.
     dialect: u8,
+    /// What this session is for the hub.
+    session: SessionId,
     revision: Revision,
     reader: Reader,
     identities: Identities,
@@ -55,8 +63,13 @@ pub(super) struct Sockets {
 
 /// A client in a namespace.
 struct Socket {
-    record: Arc<Record>,
-    kept: Option<Kept>,
+    kept: Kept,
+}
+
+impl Socket {
+    fn record(&self) -> &Arc<Record> {
+        self.kept.record()
+    }
 }
 
 /// What is to be done when a command is answered.
@@ -74,14 +87,15 @@ enum Pending {
 }
 
 impl Sockets {
-    pub(super) fn new(shared: Arc<Shared>, dialect: u8, revision: Revision, entropy: &[u8; 32], now: Instant) -> Self {
-        let connect_by = Some(now + shared.settings.connect_timeout);
+    pub(super) fn new(shared: Arc<Shared>, revision: Revision, context: &OpenContext) -> Self {
+        let connect_by = Some(context.now + shared.settings.connect_timeout);
         Self {
             shared,
-            dialect,
+            dialect: context.dialect,
+            session: context.session,
             revision,
             reader: Reader::default(),
-            identities: Identities::new(entropy),
+            identities: Identities::new(&context.entropy),
             arrival: Box::default(),
             principal: None,
             waiting: SmallVec::new(),
@@ -108,13 +122,13 @@ impl Sockets {
     /// Takes a message of the client.
     pub(super) fn message(&mut self, message: Message<'_>, line: &mut Line<'_>) -> Result<(), Broken> {
         let Some(Incoming { namespace, wish }) = self.reader.take(message, &self.shared.settings)? else { return Ok(()) };
-        let index = self.sockets.iter().position(|socket| *socket.record.namespace == *namespace);
+        let index = self.sockets.iter().position(|socket| *socket.record().namespace == *namespace);
         match (wish, index) {
             (Wish::Connect(auth), None) => self.connect_packet(&namespace, auth.as_deref(), line),
             (Wish::Connect(_), Some(_)) => Err(Broken("the namespace is connected already")),
             (_, None) => Err(Broken("the namespace is not connected")),
             (Wish::Event(call), Some(index)) => {
-                let record = self.sockets[index].record.clone();
+                let record = self.sockets[index].record().clone();
                 self.event(&record, call, line);
                 Ok(())
             }
@@ -168,25 +182,32 @@ impl Sockets {
     }
 
     /// The hub wants something. The session ends when it says so.
-    pub(super) fn control(&mut self, control: &Control, line: &mut Line<'_>) {
+    pub(super) fn control(&mut self, control: &Control, line: &mut Line<'_>) -> Result<(), Over> {
         match control {
-            Control::Direct(publication) => self.direct(publication, line),
+            Control::Direct(publication) => match publication.tag(tags::ERRAND) {
+                Some(errand) => return self.errand(errand, publication, line),
+                None => self.direct(publication, line),
+            },
             Control::Unsubscribed(channel) => {
                 for socket in &self.sockets {
-                    socket.record.rooms().retain(|room| room.channel != *channel);
+                    socket.record().rooms().retain(|room| room.channel != *channel);
                 }
             }
-            Control::Close(reason) => self.goodbye(*reason, line),
+            Control::Close(reason) => {
+                self.goodbye(*reason, line);
+                return Err(Over::ByServer);
+            }
         }
+        Ok(())
     }
 
     /// A message for this session alone: to `/` if it is there, else to the namespace that it connected first.
     fn direct(&self, publication: &Publication, line: &mut Line<'_>) {
-        let root = self.sockets.iter().find(|socket| &*socket.record.namespace == "/");
+        let root = self.sockets.iter().find(|socket| &*socket.record().namespace == "/");
         let Some(socket) = root.or_else(|| self.sockets.first()) else { return };
         let format = self.format();
         let tail = format.offset.then_some(Tail::Nothing);
-        let namespace = &socket.record.namespace;
+        let namespace = &socket.record().namespace;
         if let Some(packet) = delivery::publication(format.parser, namespace, publication, tail, self.shared.settings.attachments_max) {
             line.send(packet);
         }
@@ -195,25 +216,29 @@ impl Sockets {
     fn goodbye(&mut self, reason: CloseReason, line: &mut Line<'_>) {
         let Goodbye::StayAway(words) = codes::goodbye(reason) else { return };
         for socket in std::mem::take(&mut self.sockets) {
-            let namespace = &socket.record.namespace;
+            let namespace = &socket.record().namespace.clone();
             self.emit(namespace, "error", &Failure { code: reason.label(), message: words.to_owned(), event: None }, line);
             line.send(delivery::control(self.reader.parser(), Kind::Disconnect, namespace, None));
-            if let Some(kept) = socket.kept {
-                kept.dismiss();
-            }
+            socket.kept.dismiss();
+        }
+    }
+
+    /// Every namespace is told to leave, without a reason, as a server's own `disconnect(true)` does.
+    fn goodbye_to_all(&mut self, line: &mut Line<'_>) {
+        for socket in std::mem::take(&mut self.sockets) {
+            line.send(delivery::control(self.reader.parser(), Kind::Disconnect, &socket.record().namespace, None));
+            socket.kept.dismiss();
         }
     }
 
     /// The client leaves a namespace for good.
     fn disconnect(&mut self, index: usize, line: &mut Line<'_>) {
         let socket = self.sockets.remove(index);
-        let rooms = std::mem::take(&mut *socket.record.rooms());
+        let rooms = std::mem::take(&mut *socket.record().rooms());
         for room in rooms {
-            self.part(&socket.record, room, line);
+            self.part(socket.record(), room, line);
         }
-        if let Some(kept) = socket.kept {
-            kept.dismiss();
-        }
+        socket.kept.dismiss();
     }
 
     /// Leaves a room, without waiting for the answers, and without hearing of its own going.
@@ -242,7 +267,7 @@ impl Sockets {
 
     /// Whether the socket is still connected.
     fn is_connected(&self, record: &Arc<Record>) -> bool {
-        self.sockets.iter().any(|socket| Arc::ptr_eq(&socket.record, record))
+        self.sockets.iter().any(|socket| Arc::ptr_eq(socket.record(), record))
     }
 
     fn format(&self) -> Format {
@@ -251,7 +276,7 @@ impl Sockets {
 
     /// Whether lost connections of this client can be taken up again.
     fn recovers(&self) -> bool {
-        self.revision == Revision::Four && self.shared.shelf.is_some()
+        self.revision == Revision::Four && self.shared.directory.remembers()
     }
 
     /// How events of rooms reach this client.
@@ -291,8 +316,6 @@ impl Sockets {
 
     /// The session ends: tells the time to those who count how long it is gone.
     pub(super) fn ending(&self, now: Instant) {
-        if let Some(shelf) = &self.shared.shelf {
-            shelf.note(now);
-        }
+        self.shared.directory.note(now);
     }
 }

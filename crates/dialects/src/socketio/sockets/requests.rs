@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::super::channel::channel_of;
+use super::super::directory::Presence;
 use super::super::packet::is_reserved;
-use super::super::recovery::Presence;
 use super::super::tags;
 use super::super::value::Value;
 
@@ -21,6 +21,8 @@ pub(super) struct Joining {
     pub(super) since: Option<Mark>,
     /// The entry in the rooms' presence sets.
     pub(super) presence: Option<Box<Presence>>,
+    /// The server lets the socket in, whatever its grants are.
+    pub(super) admitted: bool,
 }
 
 /// Rooms as clients name them.
@@ -88,7 +90,7 @@ pub(super) fn joining(namespace: &str, argument: Option<&str>) -> Result<Joining
     let words = "the first argument is a room, a list of rooms, or {room, since?, presence?}";
     let argument = argument.ok_or_else(|| Denied::Invalid(words.into()))?;
     if !argument.starts_with('{') {
-        return Ok(Joining { channels: rooms(namespace, argument, words)?, since: None, presence: None });
+        return Ok(Joining { channels: rooms(namespace, argument, words)?, since: None, presence: None, admitted: false });
     }
     let object: JoinObject = serde_json::from_str(argument).map_err(|_| Denied::Invalid(words.into()))?;
     let since = object.since.map(|since| Mark::parse(&since.text()));
@@ -98,7 +100,7 @@ pub(super) fn joining(namespace: &str, argument: Option<&str>) -> Result<Joining
         Some("true") => Some(Box::new(Presence { data: None })),
         Some(data) => Some(Box::new(Presence { data: Some(Bytes::copy_from_slice(data.as_bytes())) })),
     };
-    Ok(Joining { channels: object.room.channels(namespace)?, since, presence })
+    Ok(Joining { channels: object.room.channels(namespace)?, since, presence, admitted: false })
 }
 
 fn rooms(namespace: &str, argument: &str, words: &str) -> Result<SmallVec<[ChannelName; 1]>, Denied> {
@@ -115,9 +117,10 @@ pub(super) struct Publishing {
 }
 
 /// Arguments as a payload, with the tags that make arguments of it again.
-pub(super) struct Content {
-    pub(super) payload: Payload,
-    pub(super) tags: SmallVec<[(&'static str, Arc<str>); 3]>,
+#[derive(Debug)]
+pub(in super::super) struct Content {
+    pub(in super::super) payload: Payload,
+    pub(in super::super) tags: SmallVec<[(&'static str, Arc<str>); 3]>,
 }
 
 /// Reads `(room, event, …arguments)` or `({room, event?, data?, id?})`.
@@ -148,7 +151,7 @@ pub(super) fn publishing<T: AsRef<str>>(namespace: &str, arguments: &[T], binari
 }
 
 /// The hub's name of an event; `message` is what it calls an event without a name.
-pub(super) fn event(name: &str) -> Result<Option<Arc<str>>, Denied> {
+pub(in super::super) fn event(name: &str) -> Result<Option<Arc<str>>, Denied> {
     if is_reserved(name) {
         return Err(Denied::Invalid(format!("`{name}` is an event of the client library itself").into()));
     }
@@ -156,7 +159,7 @@ pub(super) fn event(name: &str) -> Result<Option<Arc<str>>, Denied> {
 }
 
 /// The arguments of an event as one payload.
-pub(super) fn content<T: AsRef<str>>(arguments: &[T], binaries: usize) -> Content {
+pub(in super::super) fn content<T: AsRef<str>>(arguments: &[T], binaries: usize) -> Content {
     let mut tags = SmallVec::new();
     let json = match arguments {
         [] => {

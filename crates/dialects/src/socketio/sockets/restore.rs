@@ -12,8 +12,8 @@ use omnivox_core::command::{Replay, Subscribe, Subscribed};
 use omnivox_core::{ChannelName, Command, Cursor, Mark, Principal, Publication};
 
 use super::super::delivery::{self, Tail};
+use super::super::directory::{Kept, Room};
 use super::super::line::Line;
-use super::super::recovery::{Kept, Record, Room};
 use super::super::tags;
 use super::connect::Waiting;
 use super::{Asker, Pending, Sockets};
@@ -21,9 +21,8 @@ use super::{Asker, Pending, Sockets};
 /// A socket on its way back.
 pub(super) struct Restore {
     pub(super) namespace: Arc<str>,
-    record: Arc<Record>,
-    /// On the shelf already: when this connection is lost too, the next one finds the socket again.
-    kept: Option<Kept>,
+    /// In the directory already: when this connection is lost too, the next one finds the socket again.
+    kept: Kept,
     rooms: Vec<Room>,
     since: Cursor,
     /// Whether the rooms are subscribed when the answer is there, whatever was missed.
@@ -34,35 +33,34 @@ pub(super) struct Restore {
 }
 
 /// A socket that was found, with its rooms and the place to go on from.
-type Found = (Arc<Record>, Option<Kept>, Vec<Room>, Option<Cursor>);
+type Found = (Kept, Vec<Room>, Option<Cursor>);
 
 impl Sockets {
     /// Looks for the socket that the client had.
-    pub(super) fn restore(&mut self, waiting: Waiting, principal: &Principal, line: &mut Line<'_>) {
+    pub(super) fn restore(&mut self, waiting: Waiting, principal: &Arc<Principal>, line: &mut Line<'_>) {
         match self.find(&waiting, principal, line) {
-            Some((record, kept, rooms, Some(since))) => {
+            Some((kept, rooms, Some(since))) => {
                 let restore = Restore {
                     namespace: waiting.namespace.clone(),
-                    record,
                     kept,
                     rooms,
                     since,
                     final_page: false,
                     waiting,
-                    principal: Arc::new(principal.clone()),
+                    principal: principal.clone(),
                 };
                 self.fetch(restore, line);
             }
-            Some((record, kept, _, None)) => self.seat(record, kept, line),
+            Some((kept, _, None)) => self.seat(kept, line),
             None => self.welcome(waiting, principal, line),
         }
     }
 
     /// The record, its rooms and the place to go on from; no place when there are no rooms.
-    fn find(&self, waiting: &Waiting, principal: &Principal, line: &Line<'_>) -> Option<Found> {
+    fn find(&self, waiting: &Waiting, principal: &Arc<Principal>, line: &Line<'_>) -> Option<Found> {
         let auth = waiting.auth.as_ref()?;
-        let private_id = auth.private_id()?;
-        let record = self.shared.shelf.as_ref()?.take(line.now, private_id, &waiting.namespace, principal)?;
+        let id = self.shared.key.get()?.socket_of(auth.private_id()?)?;
+        let record = self.shared.directory.take(line.now, id, &waiting.namespace, principal, self.session)?;
         let rooms = record.rooms().clone();
         let since = match auth.offset() {
             Some(offset) => match Mark::parse(offset) {
@@ -77,13 +75,12 @@ impl Sockets {
         if rooms.iter().any(|room| since.is_none_or(|since| room.joined.epoch != since.epoch)) {
             return None;
         }
-        let record = Arc::new(record);
-        let kept = self.keep(private_id.into(), &record, line);
-        Some((record, kept, rooms, since))
+        Some((self.keep(record, line), rooms, since))
     }
 
     fn fetch(&mut self, restore: Restore, line: &mut Line<'_>) {
-        let subscribe = Subscribe {
+        let admitted = restore.rooms.iter().filter(|room| room.admitted).map(|room| room.channel.clone()).collect::<Box<[_]>>();
+        let subscribe = Box::new(Subscribe {
             channels: restore.rooms.iter().map(|room| room.channel.clone()).collect(),
             patterns: smallvec::SmallVec::new(),
             since: Some(Mark::Cursor(restore.since)),
@@ -91,16 +88,17 @@ impl Sockets {
             // A subscribe has one wish for all its rooms; who had presence anywhere hears of it everywhere.
             presence: restore.rooms.iter().any(|room| room.presence.is_some()),
             replay: if restore.final_page { Replay::Deliver } else { Replay::InReply },
-        };
+        });
         let ticket = self.ticket(Pending::Restore(Box::new(restore)));
-        line.run(ticket, Command::Subscribe(Box::new(subscribe)));
+        let command = if admitted.is_empty() { Command::Subscribe(subscribe) } else { Command::Admit(subscribe, admitted) };
+        line.run(ticket, command);
     }
 
     /// The hub answered with what was missed, or with the subscription.
     pub(super) fn restored(&mut self, mut restore: Restore, subscribed: &Subscribed, line: &mut Line<'_>) {
         if subscribed.gap() {
             if restore.final_page {
-                restore.rooms.iter().for_each(|room| self.part(&restore.record, Room { presence: None, ..room.clone() }, line));
+                restore.rooms.iter().for_each(|room| self.part(restore.kept.record(), Room { presence: None, ..room.clone() }, line));
             }
             return self.not_restored(restore, line);
         }
@@ -117,9 +115,12 @@ impl Sockets {
 
     fn send_missed(&self, restore: &Restore, subscribed: &Subscribed, line: &mut Line<'_>) {
         let joined: HashMap<&ChannelName, Cursor> = restore.rooms.iter().map(|room| (&room.channel, room.joined)).collect();
+        let id = &*restore.kept.record().id;
         let concerns = |publication: &Publication| {
             let there = |channel: &ChannelName| joined.get(channel).is_some_and(|joined| joined.stamp < publication.cursor.stamp);
-            publication.places.iter().any(|place| there(&place.channel)) && publication.tag(tags::SOCKET) != Some(&*restore.record.id)
+            let spared = publication.tag(tags::SOCKET).is_some_and(|sockets| sockets.split(',').any(|socket| socket == id));
+            let spared = spared || publication.draft.audience.except_channels.iter().any(there);
+            publication.places.iter().any(|place| there(&place.channel)) && !spared
         };
         let parser = self.reader.parser();
         for (publication, _) in subscribed.missed.iter().filter(|(publication, _)| concerns(publication)) {
@@ -132,8 +133,8 @@ impl Sockets {
     }
 
     fn seat_again(&mut self, restore: Restore, line: &mut Line<'_>) {
-        let record = restore.record;
-        self.seat(record.clone(), restore.kept, line);
+        let record = restore.kept.record().clone();
+        self.seat(restore.kept, line);
         for room in restore.rooms {
             if let Some(presence) = room.presence {
                 self.enter(Asker::nobody(&record), &room.channel, *presence, line);
@@ -143,9 +144,7 @@ impl Sockets {
 
     /// The client starts anew.
     pub(super) fn not_restored(&mut self, restore: Restore, line: &mut Line<'_>) {
-        if let Some(kept) = restore.kept {
-            kept.dismiss();
-        }
+        restore.kept.dismiss();
         self.welcome(restore.waiting, &restore.principal, line);
     }
 }

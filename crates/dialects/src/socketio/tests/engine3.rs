@@ -12,7 +12,7 @@ fn handshakes() {
     echo(
         r#"
         > GET /engine.io/?EIO=3&transport=polling
-        < 200 text/plain; charset=UTF-8 118:0{"sid":"$sid1","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}
+        < 200 text/plain; charset=UTF-8 130:0{"sid":"$sid1","upgrades":["websocket"],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}
         > GET /engine.io/?EIO=3&transport=abc
         < 400 application/json {"code":0,"message":"Transport unknown"}
         > POST /engine.io/?EIO=3&transport=polling
@@ -205,7 +205,7 @@ fn jsonp() {
     echo(
         r#"
         > GET /engine.io/?EIO=3&transport=polling&j=0
-        < 200 text/plain; charset=UTF-8 ___eio[0]("118:0{\"sid\":\"$sid1\",…}");
+        < 200 text/plain; charset=UTF-8 ___eio[0]("130:0{\"sid\":\"$sid1\",…}");
         > POST /engine.io/?EIO=3&transport=polling&j=1&sid=$sid1
             content-type: application/x-www-form-urlencoded
             | d=10%3A4h%22e%5Cnl%5C%5Cnlo10%3Ab4AQIDBA%3D%3D

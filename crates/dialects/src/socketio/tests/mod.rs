@@ -3,6 +3,7 @@
 //! `$sid1` in a transcript is the Engine.IO id of the session that its first request opened, `$id1` and `$pid1` are the ids of that
 //! session's first socket, `$id1b` and `$pid1b` those of its second; the number is that of the request.
 
+mod api;
 mod engine3;
 mod engine4;
 mod fuzz;
@@ -14,7 +15,7 @@ mod upgrade;
 
 use omnivox_testkit::transcript;
 
-use super::identity::{Identities, session_id};
+use super::identity::{Identities, Key};
 use super::{SocketIo, SocketIoSettings};
 
 /// Plays a transcript against an endpoint with these settings.
@@ -26,12 +27,15 @@ fn check(settings: SocketIoSettings, text: &str) {
 /// Puts the ids where their names stand.
 fn named(text: &str) -> String {
     let mut text = text.to_owned();
+    // The first request makes the key.
+    let key = Key::new(&[1; 32]);
     for number in (1..=20u8).rev() {
         let entropy = [number; 32];
         let mut identities = Identities::new(&entropy);
-        let ((id, private_id), (second, second_private)) = (identities.next(), identities.next());
+        let (id, second) = (identities.next(), identities.next());
+        let (private_id, second_private) = (key.private_id(&id), key.private_id(&second));
         for (name, value) in [
-            (format!("$sid{number}"), session_id(0, &entropy)),
+            (format!("$sid{number}"), key.session_id(0, &entropy).into()),
             (format!("$id{number}b"), second),
             (format!("$pid{number}b"), second_private),
             (format!("$id{number}"), id),

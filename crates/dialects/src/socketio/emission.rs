@@ -1,0 +1,158 @@
+//! Emits of a back end: to rooms, users and sockets, without some of them, each socket once.
+//!
+//! Rooms are channels, so what goes to rooms is a publication like any other: kept, recovered, heard by every dialect. Users, sockets and
+//! whole namespaces are no channels; their sessions are found in the directory and told directly, as an *errand* for the socket that each has
+//! in the namespace. A socket that has heard it in a room is not told again.
+//!
+//! Errands also carry what a back end does with sockets: let them join, leave, go.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use omnivox_core::publication::Form;
+use omnivox_core::{AppId, Audience, ChannelName, Draft, Payload};
+use smallvec::SmallVec;
+
+use super::directory::{Directory, Record, Selection};
+use super::sockets::requests::Content;
+use super::tags;
+
+/// What a back end emits.
+#[derive(Debug)]
+pub(super) struct Emission {
+    pub(super) selection: Selection,
+    pub(super) event: Option<Arc<str>>,
+    /// Published once under it.
+    pub(super) id: Option<Arc<str>>,
+    pub(super) content: Content,
+}
+
+/// What a session is to do with its socket in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// Emit the event.
+    Emit,
+    /// Be in these channels from now on.
+    Join,
+    /// Be in these channels no longer.
+    Leave,
+    /// Leave the namespace.
+    Disconnect,
+    /// End the connection.
+    Close,
+}
+
+impl Errand {
+    const ALL: [(Self, &'static str); 5] =
+        [(Self::Emit, "emit"), (Self::Join, "join"), (Self::Leave, "leave"), (Self::Disconnect, "disconnect"), (Self::Close, "close")];
+
+    fn label(self) -> &'static str {
+        Self::ALL.iter().find(|(errand, _)| *errand == self).map_or("", |(_, label)| label)
+    }
+
+    /// The errand of that name.
+    pub(super) fn named(label: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == label).map(|(errand, _)| *errand)
+    }
+}
+
+/// A direct message, and how many sockets it is for.
+pub(super) struct Telling {
+    pub(super) draft: Box<Draft>,
+    pub(super) sockets: usize,
+}
+
+impl Emission {
+    /// Whether sockets are meant that may be in none of the rooms.
+    pub(super) fn goes_beyond_rooms(&self) -> bool {
+        let to = &self.selection.to;
+        to.channels.is_empty() || !to.users.is_empty() || !to.sockets.is_empty()
+    }
+
+    /// What is published to the rooms, if any are named.
+    pub(super) fn publication(&self, directory: &Directory, app: &AppId) -> Option<Box<Draft>> {
+        let Selection { namespace, to, except } = &self.selection;
+        if to.channels.is_empty() {
+            return None;
+        }
+        let mut tags = self.content.tags.clone();
+        let mut audience = Audience {
+            except_channels: except.channels.iter().cloned().collect(),
+            except_users: except.users.iter().cloned().collect(),
+            ..Audience::default()
+        };
+        if !except.sockets.is_empty() {
+            let spared = Selection {
+                namespace: namespace.clone(),
+                to: super::directory::Named { sockets: except.sockets.clone(), ..Default::default() },
+                except: super::directory::Named::default(),
+            };
+            audience.except_sessions = directory.select(app, &spared, (&[], 0)).iter().map(|record| record.session()).collect();
+            tags.push((tags::SOCKET, except.sockets.join(",").into()));
+        }
+        Some(Box::new(Draft {
+            audience,
+            ..draft(self.event.clone(), self.id.clone(), self.content.payload.clone(), &tags, to.channels.clone())
+        }))
+    }
+
+    /// What is told to those whom the rooms do not reach; nothing when there is nobody. What went to the rooms had that stamp.
+    pub(super) fn telling(&self, directory: &Directory, app: &AppId, stamp: Option<u64>) -> Option<Telling> {
+        let mut selection = self.selection.clone();
+        let rooms = std::mem::take(&mut selection.to.channels);
+        let records = directory.select(app, &selection, (&rooms, stamp.unwrap_or(0)));
+        errand(Errand::Emit, &records, self.event.clone(), self.content.payload.clone(), &self.content.tags)
+    }
+}
+
+/// Sockets join or leave channels.
+pub(super) fn moving(errand: Errand, records: &[Arc<Record>], channels: &[ChannelName]) -> Option<Telling> {
+    let names: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
+    let payload = Payload::Json(serde_json::to_vec(&names).unwrap_or_default().into());
+    self::errand(errand, records, None, payload, &[])
+}
+
+/// Sockets go.
+pub(super) fn parting(errand: Errand, records: &[Arc<Record>]) -> Option<Telling> {
+    self::errand(errand, records, None, Payload::Json(Bytes::from_static(b"null")), &[])
+}
+
+fn errand(
+    errand: Errand,
+    records: &[Arc<Record>],
+    event: Option<Arc<str>>,
+    payload: Payload,
+    tags: &[(&'static str, Arc<str>)],
+) -> Option<Telling> {
+    let namespace = records.first()?.namespace.clone();
+    let mut tags: SmallVec<[_; 4]> = tags.iter().cloned().collect();
+    tags.push((tags::ERRAND, errand.label().into()));
+    tags.push((tags::NAMESPACE, namespace));
+    if let [only] = records {
+        tags.push((tags::TO, only.id.clone()));
+    }
+    let audience = Audience { sessions: records.iter().map(|record| record.session()).collect(), ..Audience::default() };
+    let draft = Draft { audience, ..draft(event, None, payload, &tags, SmallVec::new()) };
+    Some(Telling { draft: Box::new(draft), sockets: records.len() })
+}
+
+/// A draft for everyone in the channels.
+pub(super) fn draft(
+    event: Option<Arc<str>>,
+    id: Option<Arc<str>>,
+    payload: Payload,
+    tags: &[(&'static str, Arc<str>)],
+    channels: SmallVec<[ChannelName; 1]>,
+) -> Draft {
+    Draft {
+        channels,
+        event,
+        payload,
+        id,
+        audience: Audience::default(),
+        publisher: None,
+        skip_forbidden: false,
+        form: Form::Enveloped,
+        tags: (!tags.is_empty()).then(|| Arc::from(tags)),
+    }
+}
