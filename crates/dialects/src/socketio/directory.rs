@@ -382,7 +382,7 @@ mod tests {
         assert_eq!([taken(1000, "a"), taken(1000, "b"), taken(1000, "c")], [false, true, true], "two are remembered");
         drop(keep(1000, "old"));
         assert!(!taken(1121, "old"));
-        let fleeting = Record::new("fleeting".into(), "/".into(), other.clone(), session(0), false);
+        let fleeting = Record::new("fleeting".into(), "/".into(), other, session(0), false);
         drop(directory.keep(at(1121), Arc::new(fleeting)));
         let records = lock(&directory.records);
         assert!(records.by_id.is_empty() && records.by_user.is_empty());
