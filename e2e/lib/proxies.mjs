@@ -8,12 +8,19 @@ import { accepting, folder, freePort, program } from './programs.mjs';
 /// Debian keeps servers where a person's search path does not look.
 const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
 
+/// nginx before a port, or before a Unix socket when `upstream` is a path.
 export async function nginx(t, upstream) {
   const home = folder(t);
   const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   for (const name of temporary) mkdirSync(path.join(home, name));
-  const shown = placed('nginx', { '127.0.0.1:8080': `127.0.0.1:${upstream}`, 'listen 80;': `listen 127.0.0.1:${port};` });
+  let shown = placed('nginx', { 'listen 80;': `listen 127.0.0.1:${port};` });
+  if (typeof upstream === 'number') {
+    shown = changed(shown, { '127.0.0.1:8080': `127.0.0.1:${upstream}` });
+  } else {
+    const overSocket = placed('conf', { '/run/omnivox/omnivox.sock': upstream });
+    shown = shown.replace(/upstream omnivox \{[^}]*\}/, () => overSocket);
+  }
   const file = path.join(home, 'nginx.conf');
   writeFileSync(file, `
 daemon off;
@@ -39,7 +46,10 @@ export async function haproxy(t, upstream) {
 
 /// The block of the document with the test's ports in place of those that it shows.
 function placed(language, changes) {
-  let text = block('docs/proxies.md', language);
+  return changed(block('docs/proxies.md', language), changes);
+}
+
+function changed(text, changes) {
   for (const [shown, ours] of Object.entries(changes)) {
     if (!text.includes(shown)) throw new Error(`docs/proxies.md no longer shows '${shown}'`);
     text = text.replace(shown, ours);

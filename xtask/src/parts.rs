@@ -33,6 +33,7 @@ pub(crate) const PARTS: &[Part] = &[
     debian("redis", "redis-server", &["redis-server"]),
     debian("nats", "nats-server", &["nats-server"]),
     debian("coturn", "turnserver", &["coturn"]),
+    debian("systemd", "systemd-socket-activate", &["systemd"]),
     debian("valgrind", "valgrind", &["valgrind"]),
     Part { name: "autobahn", program: "target/autobahn/bin/wstest", packages: &[], optional: true },
 ];

@@ -95,11 +95,14 @@ pub(crate) struct Server {
     /// A token that allows what is asked.
     #[arg(long, env = "OMNIVOX_TOKEN", hide_env_values = true, value_parser = Token::parse)]
     pub(crate) token: Option<Token>,
+    /// Certificate authorities (PEM) to trust instead of the system's, for an https URL.
+    #[arg(long, value_name = "FILE", env = "SSL_CERT_FILE")]
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Server {
     pub(crate) fn access(&self) -> Access {
-        Access { target: self.url.clone(), token: self.token.clone() }
+        Access { target: self.url.clone(), token: self.token.clone(), authorities: self.ca.clone() }
     }
 }
 

@@ -9,6 +9,7 @@ use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
 
+use crate::listener::{Inherited, UnixSockets};
 use crate::proxies::Proxies;
 use crate::relay::RelaySettings;
 use crate::tls::Tls;
@@ -19,7 +20,11 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// The addresses to listen on with TLS, HTTP/2 included.
     pub listen_tls: Vec<SocketAddr>,
-    /// The certificate of those; keep a clone to reload it.
+    /// Unix sockets to listen on.
+    pub unix: UnixSockets,
+    /// Sockets that listen already, such as those that systemd passes on.
+    pub inherited: Vec<Inherited>,
+    /// The certificate of the TLS addresses; keep a clone to reload it.
     pub tls: Option<Arc<Tls>>,
     /// Threads that own connections; one for each core when `None`. At most 64.
     pub shards: Option<u16>,
@@ -55,6 +60,8 @@ impl ServerConfig {
         Self {
             listen,
             listen_tls: Vec::new(),
+            unix: UnixSockets::default(),
+            inherited: Vec::new(),
             tls: None,
             shards: None,
             limits: Limits::default(),
@@ -94,8 +101,43 @@ pub struct DrainPace {
     pub deadline: Duration,
 }
 
+impl DrainPace {
+    /// How many sessions have their turn by then: the first at once.
+    pub(crate) fn due(&self, elapsed: Duration) -> u64 {
+        1 + (u128::from(self.sessions_per_second) * elapsed.as_millis() / 1000) as u64
+    }
+
+    /// How many are sent away in one step at most: what a busy shard was late with does not come all at once.
+    pub(crate) fn step_max(&self) -> u64 {
+        u64::from(self.sessions_per_second / 10).max(1)
+    }
+}
+
 impl Default for DrainPace {
     fn default() -> Self {
         Self { sessions_per_second: 5_000, deadline: Duration::from_secs(20) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_holds_however_slow_it_is() {
+        let check = |sessions_per_second: u32, seconds: u64, expected: u64| {
+            let pace = DrainPace { sessions_per_second, ..DrainPace::default() };
+            let mut sent = 0;
+            for step in 0..seconds * 50 {
+                sent += pace.due(Duration::from_millis(20 * step)).saturating_sub(sent).min(pace.step_max());
+            }
+            assert_eq!(sent, expected, "{sessions_per_second} a second for {seconds} s");
+        };
+        check(1, 30, 30);
+        check(7, 10, 70);
+        check(49, 10, 490);
+        check(5_000, 2, 9_901);
+        let late = DrainPace { sessions_per_second: 1_000, ..DrainPace::default() };
+        assert_eq!(late.due(Duration::from_secs(5)).min(late.step_max()), 100, "a late step is a step");
     }
 }

@@ -32,6 +32,7 @@ pub mod status;
 pub mod tls;
 
 pub use config::ServerConfig;
+pub use listener::{Endpoint, Identity, Inherited, InheritedSocket, UnixSockets};
 #[doc(hidden)]
 pub use server::Simulated;
 pub use server::{Embedded, Handle, Server, StartError};

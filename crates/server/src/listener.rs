@@ -1,74 +1,100 @@
 //! The front door: takes connections and places each on the shard that has the fewest.
+//!
+//! - [`endpoint`]: what is listened on, and binding it; [`unix`]: sockets that are files.
+//!
+//! A connection over a Unix socket comes from this machine, so it counts as 127.0.0.1.
+
+mod endpoint;
+mod unix;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::admission::{Refused, Share};
 use crate::metrics::add;
-use crate::shard::{self, Arrival, Common, Peer, Visit};
+use crate::shard::{self, Arrival, Common, Peer, Stream, Visit};
+
+pub(crate) use self::endpoint::{Bound, Listener, bind};
+pub use self::endpoint::{Endpoint, Inherited, InheritedSocket};
+pub use self::unix::{Identity, UnixSockets};
 
 /// Connections that the kernel keeps for us while we are busy.
 const BACKLOG: i32 = 4096;
+/// How long we wait when the system gives us no more connections.
+const BREATH: Duration = Duration::from_millis(50);
 
-/// Binds an address. IPv6 addresses take IPv6 alone, so that `0.0.0.0` and `[::]` can both be listed.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// An address that is listened on, and what its connections begin with.
-pub(crate) struct Listener {
-    pub socket: std::net::TcpListener,
-    /// TLS.
-    pub tls: bool,
-    /// A PROXY protocol header.
-    pub proxied: bool,
+/// A connection as it was accepted.
+pub(crate) enum Socket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
 }
 
 /// Takes connections until the server stops taking them.
 pub(crate) async fn run(listener: Listener, common: Arc<Common>, user_timeout: Duration, mut stop: watch::Receiver<bool>) {
     let Listener { socket, tls, proxied } = listener;
-    let socket = match TcpListener::from_std(socket) {
-        Ok(socket) => socket,
-        Err(error) => return tracing::error!(%error, "an address could not be listened on"),
+    let taking = async {
+        match socket {
+            Bound::Tcp(socket) => take_tcp(TcpListener::from_std(socket)?, tls, proxied, &common, user_timeout).await,
+            Bound::Unix(file) => take_unix(&UnixListener::from_std(file.listener()?)?, &common).await,
+        }
     };
+    let outcome: io::Result<()> = tokio::select! {
+        outcome = taking => outcome,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    if let Err(error) = outcome {
+        tracing::error!(%error, "an address could not be listened on");
+    }
+}
+
+async fn take_tcp(socket: TcpListener, tls: bool, proxied: bool, common: &Arc<Common>, user_timeout: Duration) -> io::Result<()> {
     loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
+        match socket.accept().await {
             Ok((stream, peer)) => {
-                let socket = socket2::SockRef::from(&stream);
-                let _ = socket.set_tcp_user_timeout(Some(user_timeout));
-                place(stream, Peer { ip: peer.ip().to_canonical(), secure: tls }, tls, proxied, &common);
+                let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout));
+                let _ = stream.set_nodelay(true);
+                let peer = Peer { ip: peer.ip().to_canonical(), secure: tls };
+                place(stream, |stream: TcpStream| stream.into_std().map(Socket::Tcp), peer, tls, proxied, common);
             }
-            Err(error) => {
-                // Out of descriptors, most likely: waiting lets some come back.
-                tracing::warn!(%error, "a connection could not be taken; raise the limit of open files if it is that");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => out_of_breath(&error).await,
         }
     }
 }
 
+async fn take_unix(socket: &UnixListener, common: &Arc<Common>) -> io::Result<()> {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: false };
+                place(stream, |stream: UnixStream| stream.into_std().map(Socket::Unix), peer, false, false, common);
+            }
+            Err(error) => out_of_breath(&error).await,
+        }
+    }
+}
+
+/// Out of descriptors, most likely: waiting lets some come back.
+async fn out_of_breath(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be taken; raise the limit of open files if it is that");
+    tokio::time::sleep(BREATH).await;
+}
+
 /// Gives a connection to a shard, or turns it away.
-fn place(stream: TcpStream, peer: Peer, tls: bool, proxied: bool, common: &Arc<Common>) {
+fn place<S: Stream + 'static>(
+    stream: S,
+    into_std: impl FnOnce(S) -> io::Result<Socket>,
+    peer: Peer,
+    tls: bool,
+    proxied: bool,
+    common: &Arc<Common>,
+) {
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
     let most = common.hub.limits().connections_max as u64;
     let trusted = common.proxies.trusts(peer.ip);
@@ -84,8 +110,7 @@ fn place(stream: TcpStream, peer: Peer, tls: bool, proxied: bool, common: &Arc<C
         Err(refused) => return turn_away(stream, tls, refused, common),
     };
     let Some(shard) = (0..loads.len()).min_by_key(|shard| loads[*shard] + common.placed(*shard)) else { return };
-    let _ = stream.set_nodelay(true);
-    match stream.into_std() {
+    match into_std(stream) {
         Ok(socket) => {
             common.place_on(shard);
             let _ = common.doors[shard].send(Visit::Socket(Arrival { socket, peer, tls, proxied, share }));
@@ -95,7 +120,7 @@ fn place(stream: TcpStream, peer: Peer, tls: bool, proxied: bool, common: &Arc<C
 }
 
 /// Tells a client why it is not let in, unless it awaits TLS or many are being told already.
-pub(crate) fn turn_away(stream: TcpStream, tls: bool, refused: Refused, common: &Arc<Common>) {
+pub(crate) fn turn_away(stream: impl Stream + 'static, tls: bool, refused: Refused, common: &Arc<Common>) {
     add(&common.metrics[0].throttled_connections_total, 1);
     if tls || common.turned_away.load(Ordering::Relaxed) >= TURNED_AWAY_MAX {
         return;
@@ -108,7 +133,7 @@ pub(crate) fn turn_away(stream: TcpStream, tls: bool, refused: Refused, common: 
     });
 }
 
-async fn last_words(mut stream: TcpStream, refused: Refused) -> io::Result<()> {
+async fn last_words(mut stream: impl Stream, refused: Refused) -> io::Result<()> {
     stream.write_all(&shard::last_answer(&shard::throttled(refused))).await?;
     stream.shutdown().await?;
     // Bytes that nobody reads would turn the answer into a reset.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use crate::admission::Admission;
 use crate::background::Background;
 use crate::bridge::{self, BridgeBody};
 use crate::config::ServerConfig;
-use crate::listener::Listener;
+use crate::listener::{Bound, Endpoint, Listener};
 use crate::metrics::ShardMetrics;
 use crate::relay::Office;
 use crate::router::{Clash, Router};
@@ -44,6 +45,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// A Unix socket can't be made.
+    #[error("cannot listen on {}: {error} (see `unix.listen`, `unix.owner` and `unix.group`)", path.display())]
+    ListenUnix {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Two dialects want the same path.
     #[error(transparent)]
     Clash(#[from] Clash),
@@ -61,6 +70,7 @@ pub enum StartError {
 /// A server that runs.
 pub struct Handle {
     addresses: Vec<SocketAddr>,
+    endpoints: Vec<Endpoint>,
     common: Arc<Common>,
     stop_listening: watch::Sender<bool>,
     health: Arc<Health>,
@@ -72,26 +82,10 @@ pub struct Handle {
 
 impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
-    pub fn start(config: ServerConfig) -> Result<Handle, StartError> {
-        if config.proxy_protocol.iter().any(|address| !config.listen.contains(address) && !config.listen_tls.contains(address)) {
-            return Err(StartError::Setting("`server.proxy_protocol` names an address that neither `server.listen` nor `tls.listen` has"));
-        }
-        if !config.proxy_protocol.is_empty() && config.proxies.trusted.is_empty() {
-            return Err(StartError::Setting("`server.proxy_protocol` believes no proxy: set `server.trusted_proxies`"));
-        }
-        if !config.listen_tls.is_empty() && config.tls.is_none() {
-            return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
-        }
-        let plain = config.listen.iter().map(|address| (address, false));
-        let listeners = plain
-            .chain(config.listen_tls.iter().map(|address| (address, true)))
-            .map(|(address, tls)| match listener::bind(*address) {
-                Ok(socket) => Ok(Listener { socket, tls, proxied: config.proxy_protocol.contains(address) }),
-                Err(error) => Err(StartError::Listen { address: *address, error }),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners.iter().map(|listener| listener.socket.local_addr()).collect::<Result<Vec<_>, _>>();
-        let addresses = addresses.map_err(StartError::System)?;
+    pub fn start(mut config: ServerConfig) -> Result<Handle, StartError> {
+        let listeners = listeners(&mut config)?;
+        let endpoints = listeners.iter().map(Listener::endpoint).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+        let addresses = endpoints.iter().filter_map(Endpoint::address).collect();
         let user_timeout = config.tcp_user_timeout;
         let background = Background::start().map_err(StartError::System)?;
         let Parts { common, engine, health, shards } = Parts::build(config, background.runtime())?;
@@ -109,7 +103,7 @@ impl Server {
             .name("door".to_owned())
             .spawn(move || door(listeners, &door_common, user_timeout, &stop, engine, door_health))
             .map_err(StartError::System)?;
-        Ok(Handle { addresses, common, stop_listening, health, shards: threads, door: Some(door), _background: background })
+        Ok(Handle { addresses, endpoints, common, stop_listening, health, shards: threads, door: Some(door), _background: background })
     }
 
     /// Runs the shards as tasks of the calling `LocalSet`, without listening: for tests that turn the clock themselves.
@@ -122,6 +116,42 @@ impl Server {
         }
         Ok(Simulated { common, engine })
     }
+}
+
+/// Binds everything that the settings name, and takes over what listens already.
+fn listeners(config: &mut ServerConfig) -> Result<Vec<Listener>, StartError> {
+    let inherited: Vec<Listener> =
+        std::mem::take(&mut config.inherited).into_iter().map(Listener::inherited).collect::<Result<_, _>>().map_err(StartError::System)?;
+    let known = inherited.iter().filter_map(|listener| listener.endpoint().ok()?.address()).collect::<Vec<_>>();
+    let listens = |address: &SocketAddr| [&config.listen, &config.listen_tls, &known].iter().any(|list| list.contains(address));
+    if !config.proxy_protocol.iter().all(listens) {
+        return Err(StartError::Setting("`server.proxy_protocol` names an address that neither `server.listen` nor `tls.listen` has"));
+    }
+    if !config.proxy_protocol.is_empty() && config.proxies.trusted.is_empty() {
+        return Err(StartError::Setting("`server.proxy_protocol` believes no proxy: set `server.trusted_proxies`"));
+    }
+    if config.tls.is_none() && (!config.listen_tls.is_empty() || inherited.iter().any(|listener| listener.tls)) {
+        return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
+    }
+    let plain = config.listen.iter().map(|address| (address, false));
+    let mut listeners = plain
+        .chain(config.listen_tls.iter().map(|address| (address, true)))
+        .map(|(address, tls)| match listener::bind(*address) {
+            Ok(socket) => Ok(Listener { socket: Bound::Tcp(socket), tls, proxied: config.proxy_protocol.contains(address) }),
+            Err(error) => Err(StartError::Listen { address: *address, error }),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    for mut listener in inherited {
+        let address = listener.endpoint().ok().and_then(|endpoint| endpoint.address());
+        listener.proxied = address.is_some_and(|address| config.proxy_protocol.contains(&address));
+        listeners.push(listener);
+    }
+    for path in &config.unix.paths {
+        let refuse = |error| StartError::ListenUnix { path: path.clone(), error };
+        let file = config.unix.bind(path).map_err(refuse)?;
+        listeners.push(Listener { socket: Bound::Unix(file), tls: false, proxied: false });
+    }
+    Ok(listeners)
 }
 
 /// What a server consists of before it runs.
@@ -249,9 +279,14 @@ fn door(
 }
 
 impl Handle {
-    /// The addresses that it listens on.
+    /// The addresses that it listens on: the plain ones, then those with TLS.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Everything that it listens on.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
     }
 
     /// The hub, for publishing from the same process.

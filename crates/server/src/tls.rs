@@ -4,7 +4,7 @@
 //! [bridge](crate::bridge).
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -23,9 +23,17 @@ pub struct CertificateFiles {
 /// Why a certificate can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file can't be read, or is no PEM.
-    #[error("{path}: {error}; `tls.certificate_file` and `tls.private_key_file` name PEM files that the server may read")]
-    File {
+    /// The certificate's file can't be read, or is no PEM.
+    #[error("{path}: {error}; `tls.certificate_file` names a PEM file with the certificate chain, which the server may read")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The key's file can't be read, or is no PEM.
+    #[error("{path}: {error}; `tls.private_key_file` names a PEM file with the private key, which the server may read")]
+    Key {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -36,6 +44,16 @@ pub enum CertificateError {
         "the certificate and the key do not fit together: {0}; `tls.private_key_file` must hold the key of the first certificate of `tls.certificate_file`"
     )]
     Mismatch(rustls::Error),
+}
+
+impl CertificateError {
+    /// The key of `[tls]` that it is about.
+    pub fn setting(&self) -> &'static str {
+        match self {
+            Self::Certificate { .. } => "certificate_file",
+            Self::Key { .. } | Self::Mismatch(_) => "private_key_file",
+        }
+    }
 }
 
 /// The TLS settings of all listeners, replaceable.
@@ -65,13 +83,11 @@ impl Tls {
 }
 
 fn server_config(files: &CertificateFiles) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
-    let refuse = |path: &Path, error: rustls::pki_types::pem::Error| CertificateError::File {
-        path: path.to_owned(),
-        error: io::Error::other(error),
-    };
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect).map_err(|error| refuse(&files.certificate, error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| refuse(&files.key, error))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| CertificateError::Certificate { path: files.certificate.clone(), error: io::Error::other(error) })?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| CertificateError::Key { path: files.key.clone(), error: io::Error::other(error) })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -1,5 +1,6 @@
 //! One connection to a server: requests out, heads and bodies in, with a deadline on everything that is not a held stream.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -18,6 +19,8 @@ pub(crate) struct Access {
     pub(crate) target: Target,
     /// The token to show, if any.
     pub(crate) token: Option<Token>,
+    /// The file with the certificate authorities to trust; the system's when `None`.
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 /// A token; its `Debug` shows nothing of it.
@@ -62,12 +65,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects within [`CONNECT_TIME_MAX`].
-    pub(crate) async fn open(target: &Target) -> Result<Self, Trouble> {
+    pub(crate) async fn open(access: &Access) -> Result<Self, Trouble> {
+        let target = &access.target;
         let unreachable = |words: String| Trouble::Unreachable(format!("cannot connect to {target}: {words}"));
         let connecting = async {
             let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
             stream.set_nodelay(true)?;
-            let stream: Box<dyn Stream> = if target.tls { super::tls::wrap(stream, &target.host).await? } else { Box::new(stream) };
+            let stream: Box<dyn Stream> = match target.tls {
+                true => super::tls::wrap(stream, &target.host, access.authorities.as_deref()).await?,
+                false => Box::new(stream),
+            };
             std::io::Result::Ok(stream)
         };
         match timeout(CONNECT_TIME_MAX, connecting).await {

@@ -35,7 +35,7 @@ impl Feed {
     /// Connects; the first request is made by [`Feed::next`].
     pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
         Ok(Self {
-            connection: Connection::open(&access.target).await?,
+            connection: Connection::open(access).await?,
             access: access.clone(),
             channels: channels.to_vec(),
             reusable: true,
@@ -66,7 +66,7 @@ impl Feed {
         }
         let path = self.access.target.path(PATH, &parameters);
         if !self.reusable {
-            self.connection = Connection::open(&self.access.target).await?;
+            self.connection = Connection::open(&self.access).await?;
         }
         let request = Request { method: "GET", path: &path, headers: self.access.headers(), body: None };
         let head = self.connection.request(&request, HELD_TIME_MAX).await?;

@@ -31,7 +31,7 @@ impl Draft<'_> {
 
 /// Publishes and gives the server's answer, on one line.
 pub(crate) async fn publish(access: &Access, draft: &Draft<'_>) -> Result<String, Trouble> {
-    let mut connection = Connection::open(&access.target).await?;
+    let mut connection = Connection::open(access).await?;
     let path = access.target.path(PATH, &[]);
     let body = draft.body();
     let request = Request { method: "POST", path: &path, headers: access.headers(), body: Some(body.as_bytes()) };

@@ -22,7 +22,7 @@ pub(crate) struct Feed {
 impl Feed {
     /// Asks for the stream, from its mark if there is one.
     pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
-        let mut connection = Connection::open(&access.target).await?;
+        let mut connection = Connection::open(access).await?;
         let path = access.target.path(PATH, &query(channels));
         let mut headers = access.headers();
         headers.push(("Accept", "text/event-stream".to_owned()));

@@ -1,7 +1,7 @@
-//! TLS for `https` and `wss` URLs, trusting the certificates that the system trusts.
+//! TLS for `https` and `wss` URLs, trusting the authorities that the system trusts, or those of one file.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -13,23 +13,23 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::connection::Stream;
 
 /// Encrypts a connection to `host`.
-pub(crate) async fn wrap(stream: TcpStream, host: &str) -> io::Result<Box<dyn Stream>> {
+pub(crate) async fn wrap(stream: TcpStream, host: &str, authorities: Option<&Path>) -> io::Result<Box<dyn Stream>> {
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let config = ClientConfig::builder().with_root_certificates(roots()?).with_no_client_auth();
+    let config = ClientConfig::builder().with_root_certificates(roots(authorities)?).with_no_client_auth();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     Ok(Box::new(stream))
 }
 
-/// The authorities of `SSL_CERT_FILE`, else of the first bundle that is found.
-fn roots() -> io::Result<RootCertStore> {
-    let bundle = match std::env::var_os("SSL_CERT_FILE") {
-        Some(file) => PathBuf::from(file),
+/// The authorities of the file, else of the first bundle that is found.
+fn roots(authorities: Option<&Path>) -> io::Result<RootCertStore> {
+    let bundle = match authorities {
+        Some(file) => file.to_owned(),
         None => BUNDLES
             .iter()
             .map(Path::new)
             .find(|path| path.exists())
             .map(Path::to_owned)
-            .ok_or_else(|| io::Error::other("no certificate authorities found; name a PEM file in SSL_CERT_FILE"))?,
+            .ok_or_else(|| io::Error::other("no certificate authorities found; name a PEM file with --ca"))?,
     };
     let wrong = |words: String| io::Error::other(format!("{}: {words}", bundle.display()));
     let mut roots = RootCertStore::empty();

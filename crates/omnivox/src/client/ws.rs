@@ -23,7 +23,7 @@ pub(crate) struct Feed {
 impl Feed {
     /// Connects and asks for every channel, from its mark where there is one.
     pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
-        let mut connection = Connection::open(&access.target).await?;
+        let mut connection = Connection::open(access).await?;
         let authority = access.target.authority();
         let path = access.target.path(PATH, &[]);
         let handshake = ClientHandshake { host: &authority, target: &path, nonce: random(), protocols: &[], deflate: false };

@@ -1,5 +1,6 @@
 //! What each command does. One file per command; this one only chooses.
 
+mod activation;
 mod check;
 pub(crate) mod credentials;
 pub(crate) mod dev;

@@ -12,16 +12,23 @@ use omnivox_server::{Handle, Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Settings;
+use crate::config::sockets::Passed;
 use crate::config::{Config, render};
 use crate::exit::{self, Code};
 use crate::logging::{self, LevelSwitch};
 
-use super::{judge, load, turn};
+use super::{activation, judge, load, turn};
 
 /// Starts the server of the settings.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
-    let config = load(settings, Config::default())?;
+    let sockets = activation::take()?;
+    let passed = Passed::of(&sockets);
+    let mut config = load(settings, Config::default())?;
+    passed.replace(&mut config);
     let mut server = judge(&config)?;
+    if !sockets.is_empty() {
+        (server.listen, server.listen_tls, server.inherited) = (Vec::new(), Vec::new(), sockets);
+    }
     let switch = logging::start(&config.log)?;
     let connections = server.limits.connections_max as u64;
     let files = raise_open_files();
@@ -40,7 +47,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         announce,
         async |_| {},
         |hub| {
-            reload(settings, &mut current, &switch, hub);
+            reload(settings, &passed, &mut current, &switch, hub);
             if let Some(Err(error)) = tls.as_ref().map(|tls| tls.reload()) {
                 tracing::error!("the certificate stays the old one: {error}");
             }
@@ -50,8 +57,8 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn announce(server: &Handle) {
-    for address in server.addresses() {
-        tracing::info!("listening on http://{address}");
+    for endpoint in server.endpoints() {
+        tracing::info!("listening on {endpoint}");
     }
     for (transport, address) in server.relay_addresses() {
         tracing::info!("relay on {transport} {address}");
@@ -59,8 +66,11 @@ fn announce(server: &Handle) {
 }
 
 /// Takes over what can change while clients are connected, and names what can't. Settings that are wrong change nothing.
-fn reload(settings: &Settings, current: &mut Config, switch: &LevelSwitch, hub: &Hub) {
-    let read = load(settings, Config::default()).and_then(|config| judge(&config).map(|server| (config, server)));
+fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &LevelSwitch, hub: &Hub) {
+    let read = load(settings, Config::default()).and_then(|mut config| {
+        passed.replace(&mut config);
+        judge(&config).map(|server| (config, server))
+    });
     let (new, server) = match read.and_then(|read| switch.set(&read.0.log.level).map(|()| read)) {
         Ok(read) => read,
         Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
@@ -132,7 +142,7 @@ fn raise_open_files() -> u64 {
 
 fn start_error(error: StartError) -> anyhow::Error {
     let code = match error {
-        StartError::Listen { .. } | StartError::System(_) | StartError::Relay(_) => Code::Failure,
+        StartError::Listen { .. } | StartError::ListenUnix { .. } | StartError::System(_) | StartError::Relay(_) => Code::Failure,
         StartError::Clash(_) | StartError::Setting(_) => Code::Usage,
     };
     exit::error(code, error.to_string())

@@ -62,6 +62,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         drain: DrainPace { sessions_per_second: config.drain.sessions_per_second, deadline: config.drain.deadline_ms },
         tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
         listen_tls: config.tls.listen.clone(),
+        unix: config.unix.to_server(),
         tls,
         outgoing: outgoing(&config.outgoing),
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
@@ -84,7 +85,7 @@ fn tls(section: &settings::TlsSection, problems: &mut Vec<Problem>) -> Option<Ar
     match (&section.certificate_file, &section.private_key_file) {
         (Some(certificate), Some(key)) => {
             let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
-            Tls::load(files).map_err(|error| problems.push(Problem::new(place("certificate_file"), error.to_string()))).ok().map(Arc::new)
+            Tls::load(files).map_err(|error| problems.push(Problem::new(place(error.setting()), error.to_string()))).ok().map(Arc::new)
         }
         (None, None) if section.listen.is_empty() => None,
         _ => {
@@ -326,7 +327,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
     } else if !config.server.proxy_protocol.is_empty() && config.server.trusted_proxies.is_empty() {
         problem("server.proxy_protocol", "believes no proxy; list the proxies in `trusted_proxies`");
     }
-    if config.server.listen.is_empty() && config.tls.listen.is_empty() {
+    if config.server.listen.is_empty() && config.tls.listen.is_empty() && config.unix.listen.is_empty() {
         problem("server.listen", "is empty; name at least one address");
     }
 }

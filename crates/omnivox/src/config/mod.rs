@@ -18,6 +18,7 @@ mod problem;
 pub(crate) mod relay;
 pub(crate) mod render;
 pub(crate) mod settings;
+pub(crate) mod sockets;
 mod suggest;
 mod table;
 pub(crate) mod trust;

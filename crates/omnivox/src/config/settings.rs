@@ -20,9 +20,11 @@ use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::config::DrainPace;
 use omnivox_server::proxies::Network;
+use omnivox_server::{Identity, UnixSockets};
 use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
 use super::relay::{PeerRange, Relay};
+use super::sockets::FileMode;
 use super::table::settings;
 use super::value::{Placeholder, Secret, Value as _, choice};
 
@@ -57,6 +59,18 @@ settings! {
             certificate_file: Option<PathBuf> = None;
             /// The file with its private key (PEM).
             private_key_file: Option<PathBuf> = None;
+        }
+
+        /// Unix sockets: for a proxy on the same machine, without a port. Who connects there counts as 127.0.0.1.
+        unix: UnixSection, since "0.1" {
+            /// Files to listen on, such as `/run/omnivox/omnivox.sock`. What an ended server left behind is replaced.
+            listen: Vec<PathBuf> = Vec::new();
+            /// Their mode, in octal; who may write to the file may connect.
+            mode: FileMode = FileMode(UnixSockets::default().mode);
+            /// The user whom they belong to, by name or number; the server's own when unset.
+            owner: Option<Identity> = None;
+            /// Their group, by name or number; the server's own when unset.
+            group: Option<Identity> = None;
         }
 
         /// How dead peers are found and proxies kept awake.

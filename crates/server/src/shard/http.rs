@@ -18,6 +18,7 @@ use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
 use super::slot::Slot;
 use super::{Handoff, HandoffIo, Io, Shard, Visit};
 use crate::admission::Refused;
+use crate::listener::Socket;
 use crate::metrics::{add, sub};
 
 /// A whole request.
@@ -242,7 +243,11 @@ impl Shard {
         sub(&self.metrics().held_requests, 1);
         let socket = match conn.io {
             Io::Tcp(stream) => match stream.into_std() {
-                Ok(socket) => HandoffIo::Socket(socket),
+                Ok(socket) => HandoffIo::Socket(Socket::Tcp(socket)),
+                Err(_) => return,
+            },
+            Io::Unix(stream) => match stream.into_std() {
+                Ok(socket) => HandoffIo::Socket(Socket::Unix(socket)),
                 Err(_) => return,
             },
             Io::Other(stream) => HandoffIo::Other(stream),

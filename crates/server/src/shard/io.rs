@@ -1,6 +1,6 @@
 //! The byte streams that carriers run over.
 //!
-//! TCP is polled without a task of its own for writing: the shard writes with the waker of the connection's task, which is only kept by the
+//! A socket is polled without a task of its own for writing: the shard writes with the waker of the connection's task, which is only kept by the
 //! socket when it is full.
 
 use std::io;
@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// Anything else that bytes flow through: TLS, a Unix socket, an HTTP/2 stream, an embedder's upgrade.
+use crate::listener::Socket;
+
+/// Anything else that bytes flow through: TLS, an HTTP/2 stream, an embedder's upgrade.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -19,16 +21,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(crate) enum Io {
     /// A TCP socket that this shard's reactor watches.
     Tcp(TcpStream),
+    /// A Unix socket, likewise.
+    Unix(UnixStream),
     /// Another stream.
     Other(Box<dyn Stream>),
 }
 
 impl Io {
+    /// Lets this thread's reactor watch a socket.
+    pub(crate) fn from_socket(socket: Socket) -> io::Result<Self> {
+        Ok(match socket {
+            Socket::Tcp(socket) => Self::Tcp(TcpStream::from_std(socket)?),
+            Socket::Unix(socket) => Self::Unix(UnixStream::from_std(socket)?),
+        })
+    }
+
     /// Reads into `buffer`; 0 is the end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(buffer);
         let read = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut into),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut into),
             Self::Other(stream) => Pin::new(stream).poll_read(cx, &mut into),
         };
         read.map_ok(|()| into.filled().len())
@@ -39,6 +52,8 @@ impl Io {
         match (self, slices) {
             (Self::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Tcp(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
+            (Self::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Self::Unix(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
             (Self::Other(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Other(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
         }
@@ -51,6 +66,8 @@ impl Io {
         let written = match (self, slices) {
             (Self::Tcp(stream), [one]) => stream.try_write(one),
             (Self::Tcp(stream), several) => stream.try_write_vectored(several),
+            (Self::Unix(stream), [one]) => stream.try_write(one),
+            (Self::Unix(stream), several) => stream.try_write_vectored(several),
             (Self::Other(_), _) => return Poll::Pending,
         };
         match written {
@@ -62,7 +79,7 @@ impl Io {
     /// Pushes out what a layer below may hold back.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -71,6 +88,7 @@ impl Io {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

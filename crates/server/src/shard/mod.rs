@@ -53,6 +53,7 @@ pub use self::io::Stream;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
 use crate::config::{DrainPace, HostGate};
+use crate::listener::Socket;
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::proxies::Proxies;
 use crate::router::Router;
@@ -63,6 +64,8 @@ const CLOSE_GRACE_MS: u64 = 5_000;
 const LINGER_MS: u64 = 1_000;
 /// Room for one read.
 const SCRATCH_BYTES: usize = 64 << 10;
+/// Time between two steps of a drain.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// News taken from the inbox in one turn.
 const NEWS_MAX: usize = 512;
 
@@ -114,7 +117,7 @@ pub(crate) enum Visit {
 
 /// A connection on its way from a listener to its shard.
 pub(crate) struct Arrival {
-    pub socket: std::net::TcpStream,
+    pub socket: Socket,
     pub peer: Peer,
     /// It begins with a TLS handshake.
     pub tls: bool,
@@ -133,7 +136,7 @@ pub(crate) struct Handoff {
 }
 
 enum HandoffIo {
-    Socket(std::net::TcpStream),
+    Socket(Socket),
     Other(Box<dyn Stream>),
 }
 
@@ -230,8 +233,9 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
     while let Some(visit) = visits.recv().await {
         match visit {
             Visit::Socket(Arrival { socket, peer, tls, proxied, share }) => match arrive(&shard, socket) {
-                Ok(stream) if proxied => proxied::introduce(&shard, stream, peer, tls),
-                Ok(stream) => welcome(&shard, stream, peer, tls, share),
+                Ok(Io::Tcp(stream)) if proxied => proxied::introduce(&shard, stream, peer, tls),
+                Ok(Io::Tcp(stream)) => welcome(&shard, stream, peer, tls, share),
+                Ok(io) => admit(&shard, io, peer, share),
                 Err(error) => tracing::warn!(%error, "a new connection could not be watched"),
             },
             Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
@@ -244,10 +248,10 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
     }
 }
 
-fn arrive(shard: &Shared, socket: std::net::TcpStream) -> std::io::Result<tokio::net::TcpStream> {
+fn arrive(shard: &Shared, socket: Socket) -> std::io::Result<Io> {
     let shard = shard.borrow();
     shard.common.arrived_on(usize::from(shard.id));
-    tokio::net::TcpStream::from_std(socket)
+    Io::from_socket(socket)
 }
 
 /// Begins with a connection's own bytes.
@@ -262,8 +266,8 @@ fn admit(shard: &Shared, io: Io, peer: Peer, share: Share) {
 
 fn adopt(shard: &Shared, handoff: Handoff) {
     let io = match handoff.socket {
-        HandoffIo::Socket(socket) => match tokio::net::TcpStream::from_std(socket) {
-            Ok(stream) => Io::Tcp(stream),
+        HandoffIo::Socket(socket) => match Io::from_socket(socket) {
+            Ok(io) => io,
             Err(_) => return,
         },
         HandoffIo::Other(stream) => Io::Other(stream),
@@ -288,26 +292,28 @@ async fn attend(shard: Shared, key: u32) {
 async fn drain(shard: Shared) {
     let pace = shard.borrow().common.drain;
     shard.borrow().draining.send_replace(true);
-    let per_step = (pace.sessions_per_second / 50).max(1) as usize;
-    let deadline = tokio::time::Instant::now() + pace.deadline;
+    let begun = tokio::time::Instant::now();
+    let mut sent_away = 0;
     loop {
+        let due = pace.due(begun.elapsed()).saturating_sub(sent_away).min(pace.step_max());
+        sent_away += due;
         {
             let mut shard = shard.borrow_mut();
             let idle: Vec<u32> =
                 shard.conns.iter().filter(|(_, conn)| matches!(conn.mode, Mode::Http(_))).map(|(key, _)| key as u32).collect();
             idle.into_iter().for_each(|key| shard.begin_close(key));
             let some: Vec<SlotRef> =
-                shard.sessions.iter().filter(|(_, slot)| !slot.ending).take(per_step).map(|(at, slot)| slot.at(at)).collect();
+                shard.sessions.iter().filter(|(_, slot)| !slot.ending).take(due as usize).map(|(at, slot)| slot.at(at)).collect();
             some.into_iter().for_each(|at| shard.close_session(at, CloseReason::Drain));
             shard.settle();
             if shard.conns.is_empty() && shard.sessions.is_empty() {
                 break;
             }
         }
-        if tokio::time::Instant::now() > deadline {
+        if begun.elapsed() > pace.deadline {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(DRAIN_STEP).await;
     }
     let shard = shard.borrow();
     let _ = shard.common.doors[usize::from(shard.id)].send(Visit::Stop);

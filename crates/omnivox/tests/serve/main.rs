@@ -1,116 +1,14 @@
-//! `dev` and `serve` as a person and an init system meet them: ready, reachable over every transport, gone when told.
+//! `dev` and `serve` as a person and an init system meet them: ready, reachable over every transport, gone when told; TLS in [`secure`], sockets
+//! without a port or from a parent in [`sockets`].
+
+mod program;
+mod secure;
+mod sockets;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
-/// A running server, killed when its test ends before it does.
-struct Server {
-    child: Child,
-    words: BufReader<ChildStderr>,
-    url: String,
-}
-
-impl Server {
-    /// Starts it and waits until it says where it listens.
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stderr(Stdio::piped()).spawn().expect("the binary runs");
-        let words = BufReader::new(child.stderr.take().expect("piped"));
-        let mut server = Self { child, words, url: String::new() };
-        let line = server.heard("http://127.0.0.1:");
-        let start = line.find("http://").expect("just found");
-        server.url = line[start..].trim().to_owned();
-        server
-    }
-
-    /// Reads what it says up to a line with this part.
-    fn heard(&mut self, part: &str) -> String {
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.words.read_line(&mut line).expect("text");
-            assert!(read > 0, "it ended without saying {part:?}: {all}");
-            if line.contains(part) {
-                return line;
-            }
-            all.push_str(&line);
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("/bin/kill").args([name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
-    /// Its exit status, once it has ended by itself.
-    fn ended(mut self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
-                return status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "it does not end");
-            std::thread::yield_now();
-        }
-    }
-
-    fn omnivox(&self, arguments: &[&str]) -> String {
-        let output = command(arguments).env("OMNIVOX_URL", &self.url).output().expect("the binary runs");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    fn get(&self, path: &str, host: &str) -> String {
-        let address = self.url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Draining has a deadline of 20 seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_omnivox"));
-    command.args(arguments).env_clear().stdin(Stdio::null());
-    command
-}
-
-/// A settings file that is removed again.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("omnivox-serve-{}-{name}.toml", std::process::id()));
-        std::fs::write(&path, text).expect("a writable temporary directory");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("a temporary path in UTF-8")
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-const OPEN: &str = "[server]\nlisten = \"127.0.0.1:0\"\nshards = 1\n[[app]]\nid = \"demo\"\nopen = true\n\
-                    [[namespace]]\nchannels = \"*\"\nanonymous = [\"subscribe\", \"publish\", \"history\"]\n";
+use program::{File, OPEN, PATIENCE, Server, command};
 
 #[test]
 fn dev_carries_a_message_over_every_transport_and_ends_with_code_0() {
@@ -177,7 +75,7 @@ fn serve_has_only_what_its_file_says() {
 fn a_second_signal_ends_at_once_with_its_own_code() {
     // One session in 30 seconds: without the second signal the end would take that long.
     let file = File::new("slow", &format!("{OPEN}[drain]\nsessions_per_second = 1\ndeadline_ms = 3_600_000\n"));
-    let mut server = Server::start(&["serve", "--config", file.path()]);
+    let server = Server::start(&["serve", "--config", file.path()]);
     // A request that never ends keeps its connection, and so the drain.
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("it listens");
     write!(stream, "GET /v1/sse?channel=a HTTP/1.1\r\nHost: a\r\n\r\n").expect("it reads");
@@ -199,7 +97,7 @@ fn a_second_signal_ends_at_once_with_its_own_code() {
 #[test]
 fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
     let file = File::new("reload", OPEN);
-    let mut server = Server::start(&["serve", "--config", file.path()]);
+    let server = Server::start(&["serve", "--config", file.path()]);
     server.signal("-HUP");
     server.heard("the settings were read again");
     std::fs::write(file.path(), "[serber]").expect("writable");
@@ -229,15 +127,7 @@ fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
 #[test]
 fn log_lines_can_be_json() {
     let file = File::new("json", &format!("{OPEN}[log]\nformat = \"json\"\n"));
-    let mut child = command(&["serve", "--config", file.path()]).stderr(Stdio::piped()).spawn().expect("the binary runs");
-    let mut words = BufReader::new(child.stderr.take().expect("piped"));
-    let mut line = String::new();
-    while !line.contains("listening") {
-        line.clear();
-        assert!(words.read_line(&mut line).expect("text") > 0, "it ended");
-    }
-    child.kill().expect("our child");
-    child.wait().expect("our child");
+    let line = Server::spawn(command(&["serve", "--config", file.path()])).heard("listening");
     let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     assert_eq!(entry["level"], "INFO");
     assert!(entry["message"].as_str().is_some_and(|message| message.starts_with("listening on http://127.0.0.1:")), "{line}");
@@ -260,16 +150,14 @@ fn assert_stun(address: &str) {
 fn the_relay_runs_alone_and_beside_a_server() {
     let address = |line: &str| line.trim().rsplit(' ').next().expect("an address").to_owned();
 
-    let mut child = command(&["turn", "--turn-udp", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().expect("the binary runs");
-    let mut alone = Server { words: BufReader::new(child.stderr.take().expect("piped")), child, url: String::new() };
+    let alone = Server::spawn(command(&["turn", "--turn-udp", "127.0.0.1:0"]));
     let line = alone.heard("relay on Udp");
     assert_stun(&address(&line));
     alone.signal("-TERM");
     assert_eq!(alone.ended().code(), Some(0));
 
     let file = File::new("turn", &format!("{OPEN}[turn]\nudp = \"127.0.0.1:0\"\nusers = [\"ana:secret\"]\n"));
-    let mut child = command(&["serve", "--config", file.path()]).stderr(Stdio::piped()).spawn().expect("the binary runs");
-    let mut beside = Server { words: BufReader::new(child.stderr.take().expect("piped")), child, url: String::new() };
+    let beside = Server::spawn(command(&["serve", "--config", file.path()]));
     beside.heard("listening on http://127.0.0.1:");
     let line = beside.heard("relay on udp");
     assert_stun(&address(&line));
