@@ -6,9 +6,9 @@ import { Inbox, within } from './inbox.mjs';
 
 /// A WebSocket (npm `ws`) whose messages land in an inbox, JSON parsed, binary as `Buffer`.
 export class Socket {
-  constructor(t, url, options = {}) {
+  constructor(t, url, { protocols = [], ...options } = {}) {
     this.inbox = new Inbox();
-    this.ws = new WebSocket(url, options);
+    this.ws = new WebSocket(url, protocols, options);
     this.opened = new Promise((resolve, reject) => { this.ws.on('open', resolve); this.ws.on('error', reject); });
     this.opened.catch(() => {});
     this.closed = new Promise((resolve) => {

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use omnivox_core::grants::Signer;
 use omnivox_core::{App, Grant, Grants, Pattern, Permissions, Principal};
 
 use crate::error::AuthError;
-use crate::secret::Secret;
+use crate::secret::{Secret, signer};
 
 /// One back end's key.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ impl ApiKey {
         let grants = patterns.map(|pattern| Grant { pattern, permissions: Permissions::ALL }).collect();
         Self { id: id.into(), secret, grants }
     }
+
+    fn signer(&self) -> Signer {
+        signer("key", &[self.id.as_bytes(), self.secret.expose()])
+    }
 }
 
 /// The keys of an app.
@@ -47,6 +52,11 @@ impl ApiKeys {
         self.by_id.get(id)
     }
 
+    /// Whether the signer is one of the keys.
+    pub(crate) fn has(&self, signer: Signer) -> bool {
+        self.by_id.values().any(|key| key.signer() == signer)
+    }
+
     /// The key of that id and secret.
     pub(crate) fn verify(&self, id: &str, secret: &str) -> Result<&ApiKey, AuthError> {
         match self.by_id.get(id) {
@@ -63,5 +73,5 @@ impl ApiKeys {
 
 /// Who comes with a key.
 pub(crate) fn principal(app: &App, key: &ApiKey) -> Principal {
-    Principal { grants: key.grants.clone(), authenticated: true, ..Principal::anonymous(app.id.clone()) }
+    Principal { grants: key.grants.clone(), authenticated: true, signer: Some(key.signer()), ..Principal::anonymous(app.id.clone()) }
 }

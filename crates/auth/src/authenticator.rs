@@ -52,6 +52,8 @@ pub struct Settings {
     pub token_bytes_max: usize,
     /// How far the time of a signed request may be from now.
     pub signature_window_ms: u64,
+    /// How much is remembered, counted from the server's start.
+    pub memory: MemoryLimits,
 }
 
 impl Settings {
@@ -63,12 +65,43 @@ impl Settings {
             ceiling: Permissions::ALL,
         };
         let api_keys = vec![ApiKey::full(&app, key, secret.clone())];
-        Ok(Self { app, trusts: vec![trust], api_keys, token_bytes_max: TOKEN_BYTES_MAX, signature_window_ms: WINDOW_MS })
+        Ok(Self {
+            app,
+            trusts: vec![trust],
+            api_keys,
+            token_bytes_max: TOKEN_BYTES_MAX,
+            signature_window_ms: WINDOW_MS,
+            memory: MemoryLimits::default(),
+        })
     }
 
     /// An app without secrets, for `dev`: everybody is anonymous.
     pub fn open(app: Arc<App>) -> Self {
-        Self { app, trusts: Vec::new(), api_keys: Vec::new(), token_bytes_max: TOKEN_BYTES_MAX, signature_window_ms: WINDOW_MS }
+        Self {
+            app,
+            trusts: Vec::new(),
+            api_keys: Vec::new(),
+            token_bytes_max: TOKEN_BYTES_MAX,
+            signature_window_ms: WINDOW_MS,
+            memory: MemoryLimits::default(),
+        }
+    }
+}
+
+/// How much of each kind an app remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Tickets that wait to be used.
+    pub tickets_max: usize,
+    /// Revocations in force.
+    pub revocations_max: usize,
+    /// Signed requests of the last minutes.
+    pub signatures_max: usize,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self { tickets_max: 100_000, revocations_max: 100_000, signatures_max: 100_000 }
     }
 }
 
@@ -83,13 +116,20 @@ pub struct Memory {
     pub signatures: SeenSignatures,
 }
 
+impl Memory {
+    /// An empty one.
+    pub fn new(limits: MemoryLimits) -> Self {
+        Self {
+            tickets: Tickets::new(TICKET_TTL_MS_MAX, limits.tickets_max),
+            revocations: Revocations::new(limits.revocations_max),
+            signatures: SeenSignatures::new(limits.signatures_max),
+        }
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
-        Self {
-            tickets: Tickets::new(TICKET_TTL_MS_MAX, 100_000),
-            revocations: Revocations::new(100_000),
-            signatures: SeenSignatures::new(100_000),
-        }
+        Self::new(MemoryLimits::default())
     }
 }
 
@@ -107,7 +147,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// A door with these settings; to change them make a new one with the same memory.
     pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
-        let Settings { app, trusts, api_keys, token_bytes_max, signature_window_ms } = settings;
+        let Settings { app, trusts, api_keys, token_bytes_max, signature_window_ms, memory: _ } = settings;
         Self { app, trusts, api_keys: ApiKeys::new(api_keys), token_bytes_max, signature_window_ms, memory }
     }
 
@@ -128,6 +168,11 @@ impl Authenticator {
             Credential::Anonymous => Err(AuthError::Missing),
             Credential::Token(token) => self.verify_token(token, now_ms).map(|(principal, _)| principal),
             Credential::Ticket(ticket) => self.redeem(ticket, now_ms),
+            Credential::Cookie(cookie) => self.verify_token(&cookie.token, now_ms).map(|(principal, _)| principal),
+            Credential::Signed(request) => {
+                let parts = SignedParts { method: &request.method, target: &request.target, body: &request.body };
+                self.verify_signed(&request.authorization, &parts, now_ms)
+            }
             Credential::Key { id, secret } => {
                 let key = self.api_keys.verify(id, secret)?;
                 Ok(api_key::principal(&self.app, key))
@@ -147,6 +192,8 @@ impl Authenticator {
             authenticated: true,
             expires_at_ms: token.expires_at_ms,
             token_id: token.token_id.clone(),
+            issued_at_ms: token.issued_at_ms,
+            signer: Some(token.signer),
             info: token.claims.info()?.or_else(|| mercure.as_ref().and_then(payload_for_all)),
         };
         Ok((principal, token))
@@ -177,8 +224,20 @@ impl Authenticator {
 
     fn redeem(&self, ticket: &str, now_ms: u64) -> Result<Principal, AuthError> {
         let principal = self.memory.tickets.redeem(ticket, now_ms)?;
-        self.memory.revocations.check(principal.user.as_ref(), principal.token_id.as_ref(), None, now_ms)?;
+        self.memory.revocations.check(principal.user.as_ref(), principal.token_id.as_ref(), principal.issued_at_ms, now_ms)?;
         Ok(principal)
+    }
+
+    /// Whether a principal that was let in before still would be: its key is trusted, and nothing of it was revoked.
+    pub fn review(&self, principal: &Principal, now_ms: u64) -> Result<(), AuthError> {
+        if !principal.authenticated {
+            return if self.app.open { Ok(()) } else { Err(AuthError::Missing) };
+        }
+        let known = |signer| self.trusts.iter().any(|trust| trust.has(signer)) || self.api_keys.has(signer);
+        if principal.signer.is_some_and(|signer| !known(signer)) {
+            return Err(AuthError::Revoked("credential's key"));
+        }
+        self.memory.revocations.check(principal.user.as_ref(), principal.token_id.as_ref(), principal.issued_at_ms, now_ms)
     }
 
     /// What the credential's bearer may do with the channel, and why.

@@ -109,7 +109,7 @@ pub enum AuthError {
     #[error("{0} revocations are in force; raise `limits.revocations_max`, or change `app.secret` to revoke everything")]
     RevocationsFull(usize),
     /// Key and secret do not belong together. Which of them is wrong isn't said.
-    #[error("no API key has this id and secret; compare them with `app.key` and `app.secret`, or with `app.api_keys`")]
+    #[error("no API key has this id and secret; compare them with `app.key` and `app.secret`, or with those of `[[api_key]]`")]
     ApiKey,
     /// The ticket is no good. Why isn't known: a used ticket leaves no trace.
     #[error("the ticket is unknown, was used before, or is older than {ttl_s} s; get a new one for each connection with `POST /v1/ticket`")]
@@ -124,7 +124,9 @@ pub enum AuthError {
     #[error("the request's signature can't be read: {0}")]
     SignatureForm(&'static str),
     /// The signature of a request or a webhook is wrong.
-    #[error("the request's signature is wrong: sign exactly the method, target and body that are sent, with the secret of `app.api_keys`")]
+    #[error(
+        "the request's signature is wrong: sign exactly the method, target and body that are sent, with the secret of `[[api_key]]` or of the app"
+    )]
     RequestSignature,
     /// The signature is older or newer than allowed.
     #[error("the request was signed {skew_s} s from now and {window_s} s are allowed; check both clocks (`app.signature_window_ms`)")]
@@ -179,7 +181,7 @@ impl AuthError {
             Self::NotAccessToken => "app.token_access_only",
             Self::RevocationsFull(_) => "limits.revocations_max",
             Self::TicketsFull(_) => "limits.tickets_max",
-            Self::RequestSignature => "app.api_keys",
+            Self::RequestSignature => "[[api_key]]",
             Self::SignatureTime { .. } => "app.signature_window_ms",
             Self::SignaturesFull(_) => "limits.signatures_max",
             Self::Origin(_) | Self::CookieWithoutOrigin => "app.allowed_origins",
@@ -196,6 +198,21 @@ impl AuthError {
             | Self::Authorization(_)
             | Self::Host(_) => return None,
         })
+    }
+
+    /// Of the refusals of two apps the one of the app that the credential was probably meant for: whose key it is comes first.
+    #[must_use]
+    pub fn more_telling(self, other: Self) -> Self {
+        /// How much a refusal says that the credential was not meant for the app at all.
+        const fn rank(error: &AuthError) -> u8 {
+            match error {
+                AuthError::AlgorithmNotAllowed(_) => 0,
+                AuthError::UnknownKey | AuthError::ApiKey | AuthError::Ticket { .. } | AuthError::Missing => 1,
+                AuthError::BadSignature | AuthError::RequestSignature => 2,
+                _ => 3,
+            }
+        }
+        if rank(&self) < rank(&other) { other } else { self }
     }
 
     /// A stable word for logs and metrics.

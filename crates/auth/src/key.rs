@@ -21,7 +21,9 @@ use jsonwebtoken::crypto;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde::Deserialize;
 
-use crate::secret::Secret;
+use omnivox_core::grants::Signer;
+
+use crate::secret::{Secret, signer};
 
 /// The algorithms that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,6 +139,7 @@ pub struct VerificationKey {
     id: Option<Box<str>>,
     algorithms: Box<[Algorithm]>,
     key: DecodingKey,
+    signer: Signer,
 }
 
 impl fmt::Debug for VerificationKey {
@@ -154,7 +157,8 @@ impl VerificationKey {
         for algorithm in algorithms {
             check_secret(secret.expose(), *algorithm)?;
         }
-        Ok(Self { id: None, algorithms: algorithms.into(), key: DecodingKey::from_secret(secret.expose()) })
+        let key = DecodingKey::from_secret(secret.expose());
+        Ok(Self { id: None, algorithms: algorithms.into(), key, signer: signer("secret", &[secret.expose()]) })
     }
 
     /// A public key from a PEM file, pinned to RS256, ES256 or EdDSA.
@@ -172,7 +176,7 @@ impl VerificationKey {
         };
         let key = parsed.map_err(|_| KeyError::WrongKind(algorithm))?;
         check_public(&key, algorithm)?;
-        Ok(Self { id: None, algorithms: [algorithm].into(), key })
+        Ok(Self { id: None, algorithms: [algorithm].into(), key, signer: signer("pem", &[pem.trim().as_bytes()]) })
     }
 
     /// One key of a key set (RFC 7517), pinned to what it says, or to those of `allowed` that fit its kind.
@@ -194,13 +198,19 @@ impl VerificationKey {
         if first.secret_bytes_min().is_none() {
             check_public(&key, first)?;
         }
-        Ok(Self { id: jwk.id.as_deref().map(Box::from), algorithms: pinned.into(), key })
+        // The set vouches for its keys, so that a rotation ends nobody.
+        Ok(Self { id: jwk.id.as_deref().map(Box::from), algorithms: pinned.into(), key, signer: Signer([0; 8]) })
     }
 
     /// The same key under an id, which tokens name as `kid`.
     #[must_use]
     pub fn with_id(self, id: &str) -> Self {
         Self { id: Some(id.into()), ..self }
+    }
+
+    /// What stands for it in principals.
+    pub const fn signer(&self) -> Signer {
+        self.signer
     }
 
     /// Its id.

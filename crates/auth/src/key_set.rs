@@ -13,10 +13,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use omnivox_core::grants::Signer;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::key::{Algorithm, Jwk, KeyError, VerificationKey};
+use crate::secret::signer;
 
 /// The longest key set that is read, in bytes.
 pub const KEY_SET_BYTES_MAX: usize = 256 << 10;
@@ -101,6 +103,7 @@ pub enum Lookup {
 #[derive(Debug)]
 pub struct KeySet {
     policy: KeySetPolicy,
+    signer: Signer,
     state: RwLock<State>,
 }
 
@@ -116,7 +119,17 @@ struct State {
 impl KeySet {
     /// A set without keys, which wants to be fetched.
     pub fn new(policy: KeySetPolicy) -> Self {
-        Self { policy, state: RwLock::default() }
+        Self::named("", policy)
+    }
+
+    /// The same; `name`, its address, stands for it in principals.
+    pub fn named(name: &str, policy: KeySetPolicy) -> Self {
+        Self { policy, signer: signer("set", &[name.as_bytes()]), state: RwLock::default() }
+    }
+
+    /// What stands for it in principals.
+    pub const fn signer(&self) -> Signer {
+        self.signer
     }
 
     /// How it is used and kept fresh.

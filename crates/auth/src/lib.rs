@@ -36,6 +36,6 @@ pub mod token;
 pub mod turn;
 
 pub use api_key::ApiKey;
-pub use authenticator::{Authenticator, Memory, Settings};
+pub use authenticator::{Authenticator, Memory, MemoryLimits, Settings};
 pub use error::AuthError;
 pub use jws::Header;

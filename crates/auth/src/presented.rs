@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use omnivox_core::Credential;
 
 use crate::error::AuthError;
-use crate::ticket::TICKET_PREFIX;
 
 /// Reads `Bearer` (a token or a ticket) and `Basic` (an API key's id and secret).
 pub fn authorization(header: &str) -> Result<Credential, AuthError> {
@@ -24,7 +23,7 @@ pub fn authorization(header: &str) -> Result<Credential, AuthError> {
 
 /// A token or a ticket, by its look.
 pub fn bearer(text: &str) -> Credential {
-    if text.starts_with(TICKET_PREFIX) { Credential::Ticket(text.into()) } else { Credential::Token(text.into()) }
+    Credential::bearer(text)
 }
 
 fn basic(text: &str) -> Option<Credential> {

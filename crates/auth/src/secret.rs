@@ -17,6 +17,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use omnivox_core::AppId;
+use omnivox_core::grants::Signer;
 
 /// The shortest secret of our own, in bytes.
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -49,6 +50,20 @@ pub enum WeakSecret {
     /// It is a key that everybody may read.
     #[error("this is a PEM file, not a secret; a public key as a shared secret would let anyone sign: name it in `app.token_keys`")]
     Pem,
+}
+
+/// What stands for a key in a principal: eight bytes of a digest of it.
+pub(crate) fn signer(kind: &str, key: &[&[u8]]) -> Signer {
+    let mut context = aws_lc_rs::digest::Context::new(&SHA256);
+    context.update(b"omnivox signer\0");
+    context.update(kind.as_bytes());
+    for part in key {
+        context.update(b"\0");
+        context.update(part);
+    }
+    let mut short = [0; 8];
+    short.copy_from_slice(&context.finish().as_ref()[..8]);
+    Signer(short)
 }
 
 impl Secret {

@@ -18,7 +18,7 @@ use crate::error::AuthError;
 /// The longest that a ticket can last.
 pub const TICKET_TTL_MS_MAX: u64 = 30_000;
 /// What every ticket begins with.
-pub const TICKET_PREFIX: &str = "ovt_";
+pub use omnivox_core::command::TICKET_PREFIX;
 
 /// The tickets of one app that wait to be used.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use omnivox_core::grants::Signer;
 use omnivox_core::{Permissions, UserId};
 
 use crate::claims::Claims;
@@ -27,6 +28,16 @@ pub struct Trust {
     pub rules: TokenRules,
     /// The most that its tokens can grant.
     pub ceiling: Permissions,
+}
+
+impl Trust {
+    /// Whether the signer is one of its own.
+    pub(crate) fn has(&self, signer: Signer) -> bool {
+        match &self.keys {
+            Keys::Pinned(keys) => keys.iter().any(|key| key.signer() == signer),
+            Keys::Fetched(set) => set.signer() == signer,
+        }
+    }
 }
 
 /// The keys of a signer.
@@ -149,6 +160,8 @@ pub struct VerifiedToken {
     pub issued_at_ms: Option<u64>,
     /// The most that it can grant.
     pub ceiling: Permissions,
+    /// Whose it is.
+    pub signer: Signer,
 }
 
 /// Verifies a token against everyone who may have signed it.
@@ -158,7 +171,7 @@ pub fn verify(trusts: &[Trust], token: &str, bytes_max: usize, now_ms: u64) -> R
     let mut refusal = Refusal::default();
     for trust in trusts {
         match signer(trust, &token, &mut tries, now_ms) {
-            Ok(()) => match admit(trust, &token, now_ms) {
+            Ok(signer) => match admit(trust, &token, signer, now_ms) {
                 Ok(verified) => return Ok(verified),
                 Err(error) => refusal.broken_rule = Some(error),
             },
@@ -168,7 +181,7 @@ pub fn verify(trusts: &[Trust], token: &str, bytes_max: usize, now_ms: u64) -> R
     Err(refusal.into_error(token.header.algorithm))
 }
 
-fn admit(trust: &Trust, token: &UnverifiedToken<'_>, now_ms: u64) -> Result<VerifiedToken, AuthError> {
+fn admit(trust: &Trust, token: &UnverifiedToken<'_>, signer: Signer, now_ms: u64) -> Result<VerifiedToken, AuthError> {
     let claims = token.claims()?;
     let expires_at_ms = trust.rules.check(&token.header, &claims, now_ms)?;
     Ok(VerifiedToken {
@@ -178,6 +191,7 @@ fn admit(trust: &Trust, token: &UnverifiedToken<'_>, now_ms: u64) -> Result<Veri
         expires_at_ms,
         issued_at_ms: claims.moment_ms("iat")?,
         ceiling: trust.ceiling,
+        signer,
         claims,
     })
 }
@@ -191,7 +205,7 @@ enum Miss {
     Signature,
 }
 
-fn signer(trust: &Trust, token: &UnverifiedToken<'_>, tries: &mut usize, now_ms: u64) -> Result<(), Miss> {
+fn signer(trust: &Trust, token: &UnverifiedToken<'_>, tries: &mut usize, now_ms: u64) -> Result<Signer, Miss> {
     let header = &token.header;
     match &trust.keys {
         Keys::Pinned(keys) => {
@@ -205,7 +219,7 @@ fn signer(trust: &Trust, token: &UnverifiedToken<'_>, tries: &mut usize, now_ms:
             try_keys(named.filter(|key| key.allows(header.algorithm)), token, tries)
         }
         Keys::Fetched(set) => match set.lookup(header.key_id.as_deref(), header.algorithm, now_ms) {
-            Lookup::Found(keys) => try_keys(keys.iter().map(|key| &**key), token, tries),
+            Lookup::Found(keys) => try_keys(keys.iter().map(|key| &**key), token, tries).map(|_| set.signer()),
             Lookup::OtherAlgorithm => Err(Miss::Algorithm),
             Lookup::Unknown => Err(Miss::UnknownKey),
             Lookup::NoKeys => Err(Miss::NoKeys),
@@ -213,7 +227,7 @@ fn signer(trust: &Trust, token: &UnverifiedToken<'_>, tries: &mut usize, now_ms:
     }
 }
 
-fn try_keys<'k>(keys: impl Iterator<Item = &'k VerificationKey>, token: &UnverifiedToken<'_>, tries: &mut usize) -> Result<(), Miss> {
+fn try_keys<'k>(keys: impl Iterator<Item = &'k VerificationKey>, token: &UnverifiedToken<'_>, tries: &mut usize) -> Result<Signer, Miss> {
     let mut miss = Miss::Algorithm;
     for key in keys {
         miss = Miss::Signature;
@@ -222,7 +236,7 @@ fn try_keys<'k>(keys: impl Iterator<Item = &'k VerificationKey>, token: &Unverif
         }
         *tries -= 1;
         if token.is_signed_by(key) {
-            return Ok(());
+            return Ok(key.signer());
         }
     }
     Err(miss)

@@ -53,6 +53,8 @@ pub enum Command {
     Channels(Box<str>),
     /// Act on other sessions of the app.
     Manage(Box<Manage>),
+    /// Who is connected as the user.
+    Connections(UserId),
     /// A single-use ticket for the session's principal, for clients that can't send a header.
     Ticket,
     /// Have a seat in a room. It ends with [`Command::Leave`], or some time after the session.
@@ -90,6 +92,46 @@ pub enum Credential {
         /// The secret half.
         secret: Box<str>,
     },
+    /// A token that a browser sent by itself, as a cookie: it counts only with a sign of the page that made the request.
+    Cookie(Box<CookieToken>),
+    /// A request that a back end signed instead of sending its secret.
+    Signed(Box<SignedRequest>),
+}
+
+/// The beginning of every ticket.
+pub const TICKET_PREFIX: &str = "ovt_";
+
+impl Credential {
+    /// A token or a ticket, by its look.
+    pub fn bearer(text: &str) -> Self {
+        if text.starts_with(TICKET_PREFIX) { Self::Ticket(text.into()) } else { Self::Token(text.into()) }
+    }
+}
+
+/// A token in a cookie, with what the request says of the page that made it, beside its origin.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CookieToken {
+    /// The token.
+    pub token: Box<str>,
+    /// `Referer`.
+    pub referer: Option<Box<str>>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<Box<str>>,
+    /// Whether the request came over TLS.
+    pub secure: bool,
+}
+
+/// What a signature is over, and the header with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedRequest {
+    /// The value of `Authorization`.
+    pub authorization: Box<str>,
+    /// The method.
+    pub method: Box<str>,
+    /// Path and query as they were sent.
+    pub target: Box<str>,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl fmt::Debug for Credential {
@@ -99,6 +141,8 @@ impl fmt::Debug for Credential {
             Self::Token(_) => "Token(redacted)",
             Self::Ticket(_) => "Ticket(redacted)",
             Self::Key { .. } => "Key(redacted)",
+            Self::Cookie(_) => "Cookie(redacted)",
+            Self::Signed(_) => "Signed(redacted)",
         })
     }
 }
@@ -162,12 +206,27 @@ pub enum Manage {
     DisconnectSession(SessionId),
     /// End the sessions of a user, and refuse every credential that it holds until now.
     RevokeUser(UserId),
+    /// End one session, and refuse that it is taken up again.
+    RevokeSession(SessionId),
     /// End the sessions that came with the token, and refuse it from now on.
     RevokeToken(Arc<str>),
     /// Give the sessions of its audience something in no channel; they get it as [`Control::Direct`].
     Tell(Box<Draft>),
     /// Nothing: the answer tells whether the session may manage at all.
     Look,
+}
+
+/// A session of a user, as back ends see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Connection {
+    /// The session.
+    pub session: SessionId,
+    /// The protocol that it speaks.
+    pub dialect: &'static str,
+    /// How many channels and patterns it is subscribed to.
+    pub subscriptions: usize,
+    /// The id of the token that it came with.
+    pub token_id: Option<Arc<str>>,
 }
 
 /// An answer of the hub.
@@ -202,6 +261,8 @@ pub enum Reply {
     Channels(Vec<ChannelSummary>),
     /// The act was done.
     Managed,
+    /// Who is connected, and whether there are more than one answer holds.
+    Connections(Vec<Connection>, bool),
     /// A ticket, and for how many milliseconds it can be used.
     Ticket(Box<str>, u64),
     /// The session has a seat.
@@ -344,6 +405,8 @@ pub enum CloseReason {
     Expired,
     /// Somebody with the right to do so ended it.
     Kicked,
+    /// A quota is used up: more than its connection, address, user or app may send or be sent.
+    Quota,
     /// The server has no room.
     Overloaded,
     /// The client said goodbye.
@@ -363,6 +426,7 @@ impl CloseReason {
             Self::TooLarge => "too_large",
             Self::Expired => "expired",
             Self::Kicked => "kicked",
+            Self::Quota => "quota",
             Self::Overloaded => "overloaded",
             Self::Normal => "normal",
             Self::Internal => "internal",

@@ -118,12 +118,36 @@ pub struct Principal {
     pub token_id: Option<Arc<str>>,
     /// What the credential says of the user for others to see: JSON, given to presence.
     pub info: Option<Arc<str>>,
+    /// When the credential was made, in milliseconds since the Unix epoch: a revocation of the user concerns what was made before it.
+    pub issued_at_ms: Option<u64>,
+    /// Whose credential it was: when the app no longer trusts that, the session ends.
+    pub signer: Option<Signer>,
+}
+
+/// What stands for the key that vouches for a principal. It tells nothing of the key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Signer(pub [u8; 8]);
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signer(…)")
+    }
 }
 
 impl Principal {
     /// Somebody without a credential.
     pub fn anonymous(app: AppId) -> Self {
-        Self { app, user: None, grants: Arc::from([]), authenticated: false, expires_at_ms: None, token_id: None, info: None }
+        Self {
+            app,
+            user: None,
+            grants: Arc::from([]),
+            authenticated: false,
+            expires_at_ms: None,
+            token_id: None,
+            info: None,
+            issued_at_ms: None,
+            signer: None,
+        }
     }
 }
 

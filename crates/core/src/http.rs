@@ -52,10 +52,15 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(move |(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    /// The value of a cookie.
+    /// The value of a cookie, the first of that name.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        self.cookies(name).next()
+    }
+
+    /// The values of all cookies of that name. Of several, one may come from a page that a stranger controls.
+    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &'a str> {
         let lines = self.headers.iter().filter(|(known, _)| *known == "cookie").filter_map(|(_, value)| std::str::from_utf8(value).ok());
-        lines.flat_map(|line| line.split(';')).find_map(|pair| {
+        lines.flat_map(|line| line.split(';')).filter_map(move |pair| {
             let (key, value) = pair.split_once('=')?;
             (key.trim() == name).then(|| value.trim().trim_matches('"'))
         })

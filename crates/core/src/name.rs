@@ -116,6 +116,22 @@ pub struct SessionId {
     pub generation: u32,
 }
 
+impl SessionId {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().filter(|part| part.len() <= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let (node, shard, slot, generation) = (part()?, part()?, part()?, part()?);
+        let id = Self {
+            node: u32::from_str_radix(node, 16).ok()?,
+            shard: u16::from_str_radix(shard, 16).ok()?,
+            slot: u32::from_str_radix(slot, 16).ok()?,
+            generation: u32::from_str_radix(generation, 16).ok()?,
+        };
+        parts.next().is_none().then_some(id)
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}-{:x}-{:x}-{:x}", self.node, self.shard, self.slot, self.generation)
@@ -144,6 +160,15 @@ mod tests {
             ("ab\u{85}", Err(InvalidName::Control(2))),
         ] {
             assert_eq!(ChannelName::parse(text).map(|_| ()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_is_read_as_it_is_written() {
+        let id = SessionId { node: 0x1a, shard: 2, slot: 30, generation: u32::MAX };
+        assert_eq!(SessionId::parse(&id.to_string()), Some(id));
+        for wrong in ["", "0-0-0", "0-0-0-0-0", "0-0-0-x", "0-fffff-0-0", "+1-0-0-0", "000000001-0-0-0"] {
+            assert_eq!(SessionId::parse(wrong), None, "{wrong}");
         }
     }
 }

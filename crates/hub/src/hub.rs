@@ -7,17 +7,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
+use omnivox_auth::origin::PageSigns;
 use omnivox_auth::revocation::Revoked;
-use omnivox_auth::{Authenticator, Memory, Settings};
+use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
-use omnivox_core::command::{Command, Connect, Credential, Denied, Enter, Manage, Reply};
+use omnivox_core::command::{Command, Connect, Connection, Credential, Denied, Enter, Manage, Reply};
 use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, Principal, decide, granted};
-use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
+use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
 use omnivox_core::publication::Draft;
 use smallvec::SmallVec;
+use tokio::sync::watch;
 
 use crate::bursts::Bursts;
 use crate::memory::Clock;
@@ -52,6 +54,14 @@ pub struct Hub {
     pub(crate) bursts: Bursts,
     relay: OnceLock<Arc<dyn Relay>>,
     outgoing: OnceLock<Outgoing>,
+    roster: OnceLock<Arc<dyn Roster>>,
+    replaced: watch::Sender<u64>,
+}
+
+/// Who knows the sessions that live: the shards of the server.
+pub trait Roster: Send + Sync {
+    /// The sessions of a user, at most so many and one more.
+    fn connections(&self, app: &AppId, user: &UserId, most: usize) -> Task<Vec<Connection>>;
 }
 
 /// What a command came to.
@@ -89,6 +99,8 @@ impl Hub {
             bursts: Bursts::default(),
             relay: OnceLock::new(),
             outgoing: OnceLock::new(),
+            roster: OnceLock::new(),
+            replaced: watch::Sender::new(0),
         };
         hub.replace_apps(apps);
         hub
@@ -98,10 +110,30 @@ impl Hub {
     pub fn replace_apps(&self, settings: Vec<Settings>) {
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         let entries = settings.into_iter().map(|settings| {
-            let memory = apps.get(&settings.app.id).map(|known| known.authenticator.memory().clone()).unwrap_or_default();
+            let known = apps.get(&settings.app.id).map(|known| known.authenticator.memory().clone());
+            let memory = known.unwrap_or_else(|| Arc::new(Memory::new(settings.memory)));
             (settings.app.id.clone(), Arc::new(AppEntry::new(settings, memory)))
         });
         *apps = entries.collect();
+        drop(apps);
+        self.replaced.send_modify(|times| *times += 1);
+    }
+
+    /// Tells whenever the apps were replaced: what sessions were let in with has to be looked at again.
+    pub fn replacements(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
+    }
+
+    /// Whether a principal that was let in before still would be.
+    pub fn review(&self, principal: &Principal) -> Result<Arc<AppEntry>, Denied> {
+        let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
+        entry.authenticator.review(principal, self.now_ms())?;
+        Ok(entry)
+    }
+
+    /// Lets the hub ask who is connected. Only the first one counts.
+    pub fn set_roster(&self, roster: Arc<dyn Roster>) {
+        let _ = self.roster.set(roster);
     }
 
     /// Milliseconds since the Unix epoch.
@@ -180,6 +212,7 @@ impl Hub {
             Command::History(channel, query) => door.history(&channel, query),
             Command::Channels(prefix) => door.channels(&prefix),
             Command::Manage(manage) => door.manage(*manage),
+            Command::Connections(user) => door.connections(user),
             Command::Ticket => door.ticket(&entry),
             Command::Seat(seat) => door.seat(*seat),
             Command::Signal(signal) => door.signal(*signal),
@@ -202,14 +235,22 @@ impl Hub {
                     found = Some((entry, principal));
                     break;
                 }
-                Err(error) => {
-                    refusal.get_or_insert(error);
-                }
+                Err(error) => refusal = Some(refusal.map_or(error.clone(), |known: AuthError| known.more_telling(error))),
             }
         }
         let Some((entry, principal)) = found else {
             return Err(refusal.map_or_else(|| Denied::Unauthorized("this server has no app".into()), Denied::from));
         };
+        if let Credential::Cookie(cookie) = &connect.credential {
+            let signs = PageSigns {
+                origin: connect.origin.as_deref(),
+                referer: cookie.referer.as_deref(),
+                fetch_site: cookie.fetch_site.as_deref(),
+                host: connect.host.as_deref(),
+                secure: cookie.secure,
+            };
+            omnivox_auth::origin::cookie_counts(&entry.app.allowed_origins, &signs)?;
+        }
         if let Some(origin) = connect.origin.as_deref().filter(|origin| !is_own(origin, connect.host.as_deref())) {
             omnivox_auth::origin::allowed(&entry.app.allowed_origins, origin)?;
         }
@@ -409,6 +450,10 @@ impl Door<'_> {
             }
             Manage::DisconnectUser(user) => Whom::User(user),
             Manage::DisconnectSession(session) => Whom::Session(session),
+            Manage::RevokeSession(session) => {
+                self.revoke(Revoked::Session(session))?;
+                Whom::Session(session)
+            }
             Manage::RevokeUser(user) => {
                 self.revoke(Revoked::User(user.clone()))?;
                 if let Some(relay) = self.hub.relay() {
@@ -430,7 +475,22 @@ impl Door<'_> {
         Ok(entry.authenticator.memory().revocations.revoke(what, now_ms, now_ms + REVOKED_FOR_MS)?)
     }
 
+    fn connections(&self, user: UserId) -> Result<Running, Denied> {
+        let all = ChannelName::parse("*").map_err(|error| Denied::Invalid(error.to_string().into()))?;
+        self.check(&all, Permissions::MANAGE)?;
+        let Some(roster) = self.hub.roster.get() else { return Ok(answer(Reply::Connections(Vec::new(), false))) };
+        let most = self.hub.limits.history_page_max;
+        Ok(reply(roster.connections(&self.app.id, &user, most), move |mut found| {
+            let more = found.len() > most;
+            found.truncate(most);
+            Reply::Connections(found, more)
+        }))
+    }
+
     fn ticket(&self, entry: &AppEntry) -> Result<Running, Denied> {
+        if !self.principal.authenticated {
+            return Err(Denied::Unauthorized("a ticket stands for a credential; send a token or a key".into()));
+        }
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|_| Denied::Unavailable("the system gives no randomness now; try again".into()))?;
         let ticket = entry.authenticator.issue_ticket(self.principal, entropy, self.hub.now_ms())?;

@@ -25,6 +25,7 @@ mod listener;
 pub mod metrics;
 pub mod proxies;
 pub mod relay;
+mod roster;
 pub mod router;
 mod server;
 mod shard;

@@ -98,7 +98,10 @@ fn place<S: Stream + 'static>(
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
     let most = common.hub.limits().connections_max as u64;
     let trusted = common.proxies.trusts(peer.ip);
-    if loads.iter().sum::<u64>() >= most || proxied && !trusted {
+    // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
+    let handshakes: u64 = common.metrics.iter().map(|metrics| metrics.tls_handshakes.load(Ordering::Relaxed)).sum();
+    let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + handshakes;
+    if loads.iter().sum::<u64>() + underway >= most || proxied && !trusted {
         // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
         return add(&common.metrics[0].refused_connections_total, 1);
     }

@@ -24,8 +24,8 @@ macro_rules! counters {
 }
 
 /// The reasons that closes are counted by, in the order of [`ShardMetrics::closes`].
-pub const REASONS: [&str; 10] =
-    ["drain", "slow_consumer", "heartbeat_lost", "protocol", "too_large", "expired", "kicked", "overloaded", "normal", "internal"];
+pub const REASONS: [&str; 11] =
+    ["drain", "slow_consumer", "heartbeat_lost", "protocol", "too_large", "expired", "kicked", "quota", "overloaded", "normal", "internal"];
 
 counters! {
     /// Connections that are open.

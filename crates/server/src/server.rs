@@ -21,6 +21,7 @@ use crate::config::ServerConfig;
 use crate::listener::{Bound, Endpoint, Listener};
 use crate::metrics::ShardMetrics;
 use crate::relay::Office;
+use crate::roster::Doors;
 use crate::router::{Clash, Router};
 use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
@@ -185,6 +186,7 @@ impl Parts {
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone())));
         let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
+        hub.set_roster(Arc::new(Doors(doors.clone())));
         let head_limits = HeadLimits {
             head_bytes_max: limits.head_bytes_max,
             target_bytes_max: limits.head_bytes_max / 2,

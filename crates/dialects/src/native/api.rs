@@ -5,15 +5,17 @@
 use std::time::Instant;
 
 use bytes::BytesMut;
+use omnivox_core::command::Manage;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use omnivox_core::event::Member;
 use omnivox_core::room::IceWish;
 use omnivox_core::{
-    Action, Actions, ChannelName, Command, Denied, Draft, ExchangeId, Input, Limits, Reply, Request, Response, Session, Ticket,
+    Action, Actions, ChannelName, Command, Denied, Draft, ExchangeId, Input, Limits, Reply, Request, Response, Session, Ticket, UserId,
 };
 use smallvec::SmallVec;
 
 use super::codes::Refusal;
+use super::manage;
 use super::message::{Body, Order, before_offset};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
@@ -34,20 +36,29 @@ pub(super) enum Call {
     Channels(Box<str>),
     /// Servers that help two peers to connect.
     Ice(IceWish, IceFormat),
+    /// A ticket for whoever asks.
+    Ticket,
+    /// Who is connected as a user.
+    Connections(UserId),
+    /// Act on the connections of others.
+    Manage(Manage),
+}
+
+/// Refuses a body that is not said to be JSON: a form of any web page can post everything else.
+pub(super) fn json_only(request: &Request<'_>) -> Result<(), Refusal> {
+    let content_type = request.header("content-type").unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let words = "the body must be JSON; send `Content-Type: application/json`";
+    Err(Refusal { code: "unsupported_media_type", status: 415, words: words.into() })
 }
 
 impl Call {
     /// `POST /v1/publish`. Only JSON is taken, because any web page can post a form to anywhere.
     pub(super) fn publish(request: &Request<'_>, limits: &Limits) -> Result<Self, Refusal> {
-        let content_type = request.header("content-type").unwrap_or_default();
-        let essence = content_type.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Refusal {
-                code: "unsupported_media_type",
-                status: 415,
-                words: "the body must be JSON; send `Content-Type: application/json`".into(),
-            });
-        }
+        json_only(request)?;
         Ok(match Body::parse(request.body, limits)? {
             Body::One(draft) => Self::Publish(draft),
             Body::Batch(drafts) => Self::Batch(drafts),
@@ -148,6 +159,9 @@ impl ApiSession {
                 self.answering = Answering::Ice(format);
                 Some(Command::Ice(Box::new(wish)))
             }
+            Call::Ticket => Some(Command::Ticket),
+            Call::Connections(user) => Some(Command::Connections(user)),
+            Call::Manage(manage) => Some(Command::Manage(Box::new(manage))),
         }
     }
 
@@ -189,6 +203,9 @@ impl ApiSession {
             }),
             (Reply::Members(members), Answering::Channel(channel)) => render::json(200, |into| members_body(&channel, &members, into)),
             (Reply::Ice(servers), Answering::Ice(format)) => ice_answer(&servers, format),
+            (Reply::Ticket(ticket, ttl_ms), _) => render::json(200, |into| manage::ticket_body(&ticket, ttl_ms, into)),
+            (Reply::Connections(connections, more), _) => render::json(200, |into| manage::connections_body(&connections, more, into)),
+            (Reply::Managed, _) => render::json(200, manage::done_body),
             (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
             _ => refused(&defect()),
         };

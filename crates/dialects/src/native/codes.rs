@@ -88,6 +88,7 @@ pub(super) fn close_code(reason: CloseReason) -> u16 {
         CloseReason::TooLarge => 1009,
         CloseReason::Expired => CLOSE_UNAUTHORIZED,
         CloseReason::Kicked => CLOSE_FORBIDDEN,
+        CloseReason::Quota => CLOSE_QUOTA,
         CloseReason::Overloaded => 1013,
         CloseReason::Normal => 1000,
         CloseReason::Internal => 1011,
@@ -104,6 +105,7 @@ pub(super) fn close_words(reason: CloseReason) -> &'static str {
         CloseReason::TooLarge => "a message is larger than limits.message_bytes_max",
         CloseReason::Expired => "the credential has expired; connect with a new one",
         CloseReason::Kicked => "the connection was ended by an administrator or back end",
+        CloseReason::Quota => "a quota is used up ([[quota]] of the settings); send less, and connect again later",
         CloseReason::Overloaded => "the server has no room; come back later",
         CloseReason::Normal => "goodbye",
         CloseReason::Internal => "the server has a defect; connect again and resume from the last id",
@@ -119,7 +121,7 @@ pub(super) fn goodbye_comes_back(reason: CloseReason) -> bool {
         | CloseReason::Overloaded
         | CloseReason::Normal
         | CloseReason::Internal => true,
-        CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::Expired | CloseReason::Kicked => false,
+        CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::Expired | CloseReason::Kicked | CloseReason::Quota => false,
     }
 }
 
@@ -131,6 +133,7 @@ pub(super) fn goodbye_status(reason: CloseReason) -> u16 {
         CloseReason::TooLarge => 413,
         CloseReason::Expired => 401,
         CloseReason::Kicked => 403,
+        CloseReason::Quota => 429,
         CloseReason::Internal => 500,
     }
 }
@@ -141,6 +144,8 @@ const CLOSE_SILENT: u16 = 4000;
 const CLOSE_SLOW: u16 = 4008;
 /// The credential is missing, wrong or no longer valid.
 pub(super) const CLOSE_UNAUTHORIZED: u16 = 4401;
+/// More came from it, or went to it, than its quota allows.
+const CLOSE_QUOTA: u16 = 4429;
 /// It may not be here.
 const CLOSE_FORBIDDEN: u16 = 4403;
 
@@ -149,7 +154,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Every reason to close, so that documents and tables can be held against them.
-    const REASONS: [CloseReason; 10] = [
+    const REASONS: [CloseReason; 11] = [
         CloseReason::Drain,
         CloseReason::SlowConsumer,
         CloseReason::HeartbeatLost,
@@ -157,6 +162,7 @@ pub(super) mod tests {
         CloseReason::TooLarge,
         CloseReason::Expired,
         CloseReason::Kicked,
+        CloseReason::Quota,
         CloseReason::Overloaded,
         CloseReason::Normal,
         CloseReason::Internal,

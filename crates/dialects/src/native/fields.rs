@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
 
     pub(super) fn credential(&self) -> Result<Credential, Refusal> {
         if let Some(token) = self.text("token")? {
-            return Ok(Credential::Token((*token).into()));
+            return Ok(Credential::bearer(&token));
         }
         let ticket = self.text("ticket")?.ok_or_else(|| Refusal::message("`token` is missing; show a token or a `ticket`"))?;
         Ok(Credential::Ticket((*ticket).into()))

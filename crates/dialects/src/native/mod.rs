@@ -19,6 +19,7 @@ mod echo;
 mod fields;
 #[doc(hidden)]
 pub mod fuzzing;
+mod manage;
 mod message;
 mod poll;
 mod render;
@@ -85,23 +86,30 @@ enum Service {
     Presence,
     Channels,
     Ice,
+    Ticket,
+    Connections,
+    Disconnect,
+    Revoke,
 }
 
 impl Service {
     /// The methods that it answers.
     fn methods(self) -> &'static str {
         match self {
-            Self::Transport(Transport::Publish) => "POST, OPTIONS",
+            Self::Transport(Transport::Publish) | Self::Ticket | Self::Disconnect | Self::Revoke => "POST, OPTIONS",
             Self::Transport(Transport::Ws | Transport::Echo) => "GET",
-            Self::Transport(Transport::Sse | Transport::Poll) | Self::History | Self::Presence | Self::Channels | Self::Ice => {
-                "GET, HEAD, OPTIONS"
-            }
+            Self::Transport(Transport::Sse | Transport::Poll)
+            | Self::History
+            | Self::Presence
+            | Self::Channels
+            | Self::Ice
+            | Self::Connections => "GET, HEAD, OPTIONS",
         }
     }
 }
 
 /// The paths that are always there.
-const PATHS: [(&str, Service); 8] = [
+const PATHS: [(&str, Service); 12] = [
     ("/v1/ws", Service::Transport(Transport::Ws)),
     ("/v1/sse", Service::Transport(Transport::Sse)),
     ("/v1/poll", Service::Transport(Transport::Poll)),
@@ -110,6 +118,10 @@ const PATHS: [(&str, Service); 8] = [
     ("/v1/presence", Service::Presence),
     ("/v1/channels", Service::Channels),
     ("/v1/ice", Service::Ice),
+    ("/v1/ticket", Service::Ticket),
+    ("/v1/connections", Service::Connections),
+    ("/v1/disconnect", Service::Disconnect),
+    ("/v1/revoke", Service::Revoke),
 ];
 
 impl Native {
@@ -156,7 +168,7 @@ impl Native {
                     None => parameters.mark("since")?,
                 };
                 let wanted = poll::Wanted {
-                    connecting: Some(request::connect(request, &parameters)?),
+                    connecting: Some(request::connect(request, &parameters, self.settings.cookie_name.as_deref())?),
                     cors,
                     head_only,
                     last: last.map(|mark| request::fitting_mark(mark, &channels, &patterns)).transpose()?,
@@ -172,8 +184,12 @@ impl Native {
             Service::Presence => api::Call::members(&parameters, limits)?,
             Service::Channels => api::Call::channels(&parameters),
             Service::Ice => api::Call::ice(&parameters, limits)?,
+            Service::Ticket => api::Call::Ticket,
+            Service::Connections => manage::connections(&parameters)?,
+            Service::Disconnect => manage::disconnect(request)?,
+            Service::Revoke => manage::revoke(request)?,
         };
-        let connecting = request::connect(request, &parameters)?;
+        let connecting = request::connect(request, &parameters, self.settings.cookie_name.as_deref())?;
         Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))
     }
 
@@ -189,7 +205,7 @@ impl Native {
         let channels = if named { parameters.channels(&endpoint.channels, &self.settings.limits)? } else { Channels::new() };
         let since = parameters.mark("since")?.map(|mark| request::fitting_mark(mark, &channels, &[])).transpose()?;
         let opening = websocket::OpeningWith {
-            connecting: request::connect(request, parameters)?,
+            connecting: request::connect(request, parameters, self.settings.cookie_name.as_deref())?,
             cors,
             subprotocol: websocket::subprotocol(request),
             channels,
@@ -215,7 +231,7 @@ impl Native {
             Some(_) => return Err(Refusal::message("`format` is neither `envelope` nor `data`")),
         };
         let wanted = stream::Wanted {
-            connecting: request::connect(request, parameters)?,
+            connecting: request::connect(request, parameters, self.settings.cookie_name.as_deref())?,
             cors,
             head_only: request.method == "HEAD",
             since: last_event_id(request, parameters, &channels, &patterns)?,

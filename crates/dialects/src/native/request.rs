@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use omnivox_core::command::Connect;
+use bytes::Bytes;
+use omnivox_core::command::{Connect, CookieToken, SignedRequest};
 use omnivox_core::{ChannelName, Command, Credential, Limits, Mark, Pattern, Request, Response};
 use omnivox_wire::http1::{Query, QueryError};
 use smallvec::SmallVec;
@@ -155,16 +156,67 @@ pub(super) fn fitting_mark(mark: Mark, channels: &[ChannelName], patterns: &[Pat
 }
 
 /// The command that introduces the client of a request.
-pub(super) fn connect(request: &Request<'_>, parameters: &Parameters<'_>) -> Result<Connecting, Refusal> {
-    let credential = match request.header("authorization") {
-        Some(authorization) => authorization_credential(authorization)?,
-        None => match parameters.first("ticket") {
-            Some(ticket) => Credential::Ticket(ticket.into()),
-            None => Credential::Anonymous,
-        },
-    };
+pub(super) fn connect(request: &Request<'_>, parameters: &Parameters<'_>, cookie_name: Option<&str>) -> Result<Connecting, Refusal> {
+    let credential = credential(request, parameters, cookie_name)?;
     let host = request.header("host").map(Into::into);
     Ok(Connecting(Box::new(Connect { credential, host, origin: request.header("origin").map(Into::into) })))
+}
+
+/// What the request shows: what a page or program put there counts before what the browser sends by itself.
+fn credential(request: &Request<'_>, parameters: &Parameters<'_>, cookie_name: Option<&str>) -> Result<Credential, Refusal> {
+    let mut authorizations = request.header_values("authorization");
+    if let Some(authorization) = authorizations.next() {
+        let one = std::str::from_utf8(authorization).ok().filter(|_| authorizations.next().is_none());
+        let authorization = one.ok_or_else(|| Refusal::invalid("invalid", "there is not one `Authorization` header of plain text"))?;
+        return authorization_credential(request, authorization);
+    }
+    if let Some(token) = subprotocol_credential(request)? {
+        return Ok(Credential::bearer(token));
+    }
+    if let Some(ticket) = parameters.first("ticket") {
+        return Ok(Credential::Ticket(ticket.into()));
+    }
+    cookie_credential(request, cookie_name)
+}
+
+/// The subprotocol that the server chooses.
+pub(super) const SUBPROTOCOL: &str = "omnivox";
+/// What stands before a token or ticket among the subprotocols: `new WebSocket(url, ["omnivox", "omnivox.token." + token])`.
+pub(super) const TOKEN_SUBPROTOCOL: &str = "omnivox.token.";
+
+/// The subprotocols that a WebSocket offers.
+pub(super) fn subprotocols<'a>(request: &Request<'a>) -> impl Iterator<Item = &'a str> {
+    let lines = request.header_values("sec-websocket-protocol").filter_map(|value| std::str::from_utf8(value).ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+fn subprotocol_credential<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
+    if !request.is_websocket() {
+        return Ok(None);
+    }
+    let mut tokens = subprotocols(request).filter_map(|name| name.strip_prefix(TOKEN_SUBPROTOCOL));
+    let Some(token) = tokens.next() else { return Ok(None) };
+    if tokens.next().is_some() {
+        return Err(Refusal::invalid("invalid", "two subprotocols hold a token; send one"));
+    }
+    // The token's own name is never chosen, because the answer's head would then repeat it.
+    if !subprotocols(request).any(|name| name == SUBPROTOCOL) {
+        return Err(Refusal::invalid("invalid", "a token in a subprotocol comes beside `omnivox`: `[\"omnivox\", \"omnivox.token.…\"]`"));
+    }
+    Ok(Some(token))
+}
+
+fn cookie_credential(request: &Request<'_>, name: Option<&str>) -> Result<Credential, Refusal> {
+    let Some(name) = name else { return Ok(Credential::Anonymous) };
+    let mut cookies = request.cookies(name).filter(|token| !token.is_empty());
+    let Some(token) = cookies.next() else { return Ok(Credential::Anonymous) };
+    if cookies.next().is_some() {
+        let words = "the request has several cookies of the same name; remove those that other paths or parent domains set";
+        return Err(Refusal::invalid("invalid", words));
+    }
+    let header = |name| request.header(name).map(Into::into);
+    let (referer, fetch_site) = (header("referer"), header("sec-fetch-site"));
+    Ok(Credential::Cookie(Box::new(CookieToken { token: token.into(), referer, fetch_site, secure: request.secure })))
 }
 
 /// Who asks, before the hub was asked about it.
@@ -182,11 +234,20 @@ impl Connecting {
     }
 }
 
-fn authorization_credential(authorization: &str) -> Result<Credential, Refusal> {
+fn authorization_credential(request: &Request<'_>, authorization: &str) -> Result<Credential, Refusal> {
     let (scheme, value) = authorization.split_once(' ').unwrap_or((authorization, ""));
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") && !value.is_empty() {
-        return Ok(Credential::Token(value.into()));
+        return Ok(Credential::bearer(value));
+    }
+    if scheme.eq_ignore_ascii_case("omnivox-hmac") {
+        let target = if request.query.is_empty() { request.path.to_owned() } else { format!("{}?{}", request.path, request.query) };
+        return Ok(Credential::Signed(Box::new(SignedRequest {
+            authorization: authorization.into(),
+            method: request.method.into(),
+            target: target.into(),
+            body: Bytes::copy_from_slice(request.body),
+        })));
     }
     if scheme.eq_ignore_ascii_case("basic") {
         let decoded = base64::engine::general_purpose::STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -194,7 +255,7 @@ fn authorization_credential(authorization: &str) -> Result<Credential, Refusal> 
             return Ok(Credential::Key { id: id.into(), secret: secret.into() });
         }
     }
-    Err(Refusal::unauthorized("the Authorization header is neither `Bearer TOKEN` nor `Basic` with key and secret"))
+    Err(Refusal::unauthorized("the `Authorization` header is neither `Bearer TOKEN`, nor `Basic` with key and secret, nor `Omnivox-HMAC`"))
 }
 
 /// What pages of the request's origin may read.

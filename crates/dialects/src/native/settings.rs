@@ -21,6 +21,8 @@ pub struct NativeSettings {
     pub retry_ms: u64,
     /// The origins whose pages may read answers: exact ones (`https://example.org`), or `*`.
     pub cors_origins: Vec<String>,
+    /// The cookie that holds a token, if cookies are looked at.
+    pub cookie_name: Option<String>,
     /// How long a WebSocket client that needs a credential may take to send `connect`.
     pub connect_time_max: Duration,
     /// A path whose WebSockets get back what they send; for conformance suites.
@@ -37,6 +39,7 @@ impl Default for NativeSettings {
             sse_comment: Duration::from_secs(20),
             retry_ms: 2000,
             cors_origins: vec!["*".to_owned()],
+            cookie_name: Some("omnivox_token".to_owned()),
             connect_time_max: Duration::from_secs(10),
             echo: None,
         }

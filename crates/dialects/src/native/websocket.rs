@@ -21,7 +21,7 @@ use super::answers::{close, send, send_about, send_connected, send_error, send_p
 use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
 use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
-use super::request::{Channels, Connecting, Cors, refused};
+use super::request::{Channels, Connecting, Cors, SUBPROTOCOL, refused, subprotocols};
 use super::{NativeSettings, api, formats, rooms};
 
 /// One client on a WebSocket.
@@ -529,8 +529,5 @@ impl Asked {
 
 /// The subprotocol of the native dialect, for clients that want to name one.
 pub(super) fn subprotocol(request: &Request<'_>) -> Option<Box<str>> {
-    let offered = request.header_values("sec-websocket-protocol").filter_map(|value| std::str::from_utf8(value).ok());
-    offered.flat_map(|value| value.split(',')).any(|name| name.trim() == SUBPROTOCOL).then(|| SUBPROTOCOL.into())
+    subprotocols(request).any(|name| name == SUBPROTOCOL).then(|| SUBPROTOCOL.into())
 }
-
-const SUBPROTOCOL: &str = "omnivox";

@@ -78,6 +78,7 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
     hub.replace_apps(server.apps);
     current.log.level.clone_from(&new.log.level);
     current.app.clone_from(&new.app);
+    current.api_key.clone_from(&new.api_key);
     current.namespace.clone_from(&new.namespace);
     current.history.clone_from(&new.history);
     let (before, after) = (render::changes(current), render::changes(&new));
@@ -85,7 +86,7 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
     if *current == new {
         tracing::info!("the settings were read again");
     } else {
-        let words = "the settings were read again; log.level, apps, namespaces and history are taken over, the rest needs a restart";
+        let words = "the settings were read again; log.level, apps, API keys, namespaces and history are taken over, the rest needs a restart";
         tracing::warn!(changed = waiting.join("; "), "{words}");
     }
 }

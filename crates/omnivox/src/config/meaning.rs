@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_core::app::Retention;
-use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_core::{App, AppId, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
 use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
@@ -195,6 +195,7 @@ fn native(config: &Config) -> NativeSettings {
         sse_comment: config.heartbeat.sse_comment_interval_ms,
         retry_ms: config.native.sse_retry_ms,
         cors_origins: origins(config),
+        cookie_name: Some(config.native.cookie_name.clone()).filter(|name| !name.is_empty()),
         connect_time_max: config.native.connect_time_max_ms,
         echo: None,
     }
@@ -286,6 +287,25 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
                 format!("it is `open`, and {address} can be reached from other machines"),
                 "set `open = false`, or `open_to_the_network = true` in [server] if everyone may come",
             );
+        }
+    }
+    let mut key_ids: HashSet<(&AppId, &str)> =
+        config.app.iter().map(|app| (&app.id, app.key.as_deref().unwrap_or(app.id.as_str()))).collect();
+    for key in &config.api_key {
+        let mut problem = |what: &str, mend: &str| {
+            problems.push(Problem::new(Place::Section(format!("[[api_key]] {}", key.id)), what).mend(mend));
+        };
+        let app = key.app.as_ref().or_else(|| config.app.first().filter(|_| config.app.len() == 1).map(|app| &app.id));
+        match app.filter(|app| ids.contains(app)) {
+            None => problem("it belongs to no app that is there", "name one with `app`"),
+            Some(app) if !key_ids.insert((app, &key.id)) => problem("another key of the app has the same `id`", "give each its own"),
+            Some(_) => {}
+        }
+        if key.id.is_empty() || key.id.contains([':', ',', '=', ' ']) {
+            problem("its `id` is empty, or has a colon, comma, space or `=`", "choose plain letters and digits");
+        }
+        if key.allow.is_empty() {
+            problem("it grants nothing", "say what with `allow`, such as [\"chat:*=publish\"]");
         }
     }
     for namespace in &config.namespace {

@@ -25,7 +25,8 @@ pub(crate) struct Meant<T> {
 }
 
 impl<T> Meant<T> {
-    pub(crate) fn meaning(&self) -> &T {
+    /// What it means.
+    pub(crate) const fn meaning(&self) -> &T {
         &self.meaning
     }
 }

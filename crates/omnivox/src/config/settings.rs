@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use omnivox_auth::MemoryLimits;
 use omnivox_auth::authenticator::TOKEN_BYTES_MAX;
+use omnivox_auth::signature::WINDOW_MS;
 use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
 use omnivox_dialects::mercure::MercureSettings;
@@ -26,6 +28,7 @@ use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 use super::relay::{PeerRange, Relay};
 use super::sockets::FileMode;
 use super::table::settings;
+use super::trust::Allowance;
 use super::value::{Placeholder, Secret, Value as _, choice};
 
 settings! {
@@ -155,6 +158,12 @@ settings! {
             shard_queue_max: usize = Limits::default().shard_queue_max;
             /// Bytes of a token.
             token_bytes_max: usize = TOKEN_BYTES_MAX;
+            /// Tickets of an app that wait to be used.
+            tickets_max: usize = MemoryLimits::default().tickets_max;
+            /// Revocations of an app that are in force.
+            revocations_max: usize = MemoryLimits::default().revocations_max;
+            /// Signed requests of an app that are remembered, so that none works twice.
+            signatures_max: usize = MemoryLimits::default().signatures_max;
         }
 
         /// What is kept of each channel for clients that come back, where its namespace does not say otherwise.
@@ -171,6 +180,8 @@ settings! {
         native: NativeSection, since "0.1" {
             /// How long a WebSocket client that needs a credential may take to send it.
             connect_time_max_ms: Duration = NativeSettings::default().connect_time_max;
+            /// The cookie that holds a token; empty looks at none. It counts only with a sign of the page, see `docs/credentials.md`.
+            cookie_name: String = NativeSettings::default().cookie_name.unwrap_or_default();
             /// How long an EventSource waits before it connects again.
             sse_retry_ms: u64 = NativeSettings::default().retry_ms;
         }
@@ -352,8 +363,22 @@ settings! {
             token_lifetime_max_ms: Option<Duration> = None;
             /// Whether only access tokens (`typ` is `at+jwt`) are accepted.
             token_access_only: bool = false;
+            /// How far the time of a signed request may be from ours.
+            signature_window_ms: Duration = Duration::from_millis(WINDOW_MS);
             /// Origins that browsers may come from, such as `https://example.com`; `*` allows all.
             allowed_origins: Vec<String> = Vec::new();
+        }
+
+        /// A further key of a back end, beside the app's own, which may do everything.
+        api_key: ApiKeyEntry, since "0.1" {
+            /// Its id: the public half.
+            id: String;
+            /// Its secret. At least 32 characters; `openssl rand -hex 32` gives one.
+            secret: Option<Secret> = None;
+            /// The app; may be left out when there is one only.
+            app: Option<AppId> = None;
+            /// What it grants, such as `chat:*=publish,history`; `*` is all that a client does, `manage` more than that.
+            allow: Vec<Allowance> = Vec::new();
         }
 
         /// Rules for the channels whose names match a pattern; the longest matching one rules a channel.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use omnivox_auth::key::{Algorithm, VerificationKey};
 use omnivox_auth::secret::Secret;
 use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
-use omnivox_auth::{ApiKey, Settings};
-use omnivox_core::{App as Tenant, Permissions};
+use omnivox_auth::{ApiKey, MemoryLimits, Settings};
+use omnivox_core::{App as Tenant, Grant, Pattern, Permissions};
 
 use super::problem::{Place, Problem};
+use super::relay::{Meant, Written};
 use super::settings::{App, Config, TokenAlgorithm};
 
 /// What verifies the credentials of an app. `read` reads a file: key files are the only settings that lie elsewhere.
@@ -23,7 +24,17 @@ pub(crate) fn settings(
     let mut problems = Vec::new();
     let mut problem = |what: String| problems.push(Problem::new(Place::Section(format!("[[app]] {}", entry.id)), what));
     let rules = rules(entry);
-    let mut settings = Settings { token_bytes_max: config.limits.token_bytes_max, ..Settings::open(tenant.clone()) };
+    let limits = &config.limits;
+    let mut settings = Settings {
+        token_bytes_max: limits.token_bytes_max,
+        signature_window_ms: milliseconds(entry.signature_window_ms),
+        memory: MemoryLimits {
+            tickets_max: limits.tickets_max,
+            revocations_max: limits.revocations_max,
+            signatures_max: limits.signatures_max,
+        },
+        ..Settings::open(tenant.clone())
+    };
     if let Some(secret) = &entry.secret {
         match Secret::parse(secret.reveal()).map_err(|weak| weak.to_string()).and_then(|secret| {
             let key = VerificationKey::of_secret(&secret, &shared(entry)).map_err(|error| error.to_string())?;
@@ -35,6 +46,20 @@ pub(crate) fn settings(
                 settings.api_keys.push(ApiKey::full(tenant, id, secret));
             }
             Err(what) => problem(format!("`secret`: {what}")),
+        }
+    }
+    for key in config.api_key.iter().filter(|key| key.app.as_ref().is_none_or(|app| *app == entry.id)) {
+        match key
+            .secret
+            .as_ref()
+            .ok_or_else(|| "is missing; `openssl rand -hex 32` gives one".to_owned())
+            .and_then(|secret| Secret::parse(secret.reveal()).map_err(|weak| weak.to_string()))
+        {
+            Ok(secret) => {
+                let grants = key.allow.iter().map(|allowance| allowance.meaning().clone()).collect();
+                settings.api_keys.push(ApiKey { id: key.id.as_str().into(), secret, grants });
+            }
+            Err(what) => problem(format!("[[api_key]] {}: `secret`: {what}", key.id)),
         }
     }
     let mut pinned = Vec::new();
@@ -50,6 +75,24 @@ pub(crate) fn settings(
         settings.trusts.push(Trust { keys: Keys::Pinned(pinned), rules, ceiling: Permissions::CLIENT });
     }
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// What a key may do: `chat:*=publish,history`.
+pub(crate) type Allowance = Meant<Grant>;
+
+impl Written for Grant {
+    fn read(text: &str) -> Result<Self, String> {
+        // The last `=` divides, because channels may have one in their names.
+        let (pattern, names) = text.rsplit_once('=').ok_or("expected PATTERN=permission,…, such as `chat:*=subscribe,publish`")?;
+        let pattern = Pattern::parse(pattern).map_err(|error| error.to_string())?;
+        let permissions = names.split(',').map(str::trim).try_fold(Permissions::NONE, |all, name| {
+            let known = Permissions::named(name);
+            known
+                .map(|one| all.with(one))
+                .ok_or_else(|| format!("{name:?} is no permission; there are subscribe, publish, presence, history, manage and *"))
+        })?;
+        Ok(Self { pattern, permissions })
+    }
 }
 
 fn rules(entry: &App) -> TokenRules {

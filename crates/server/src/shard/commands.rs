@@ -130,6 +130,7 @@ impl Shard {
             | Command::History(..)
             | Command::Channels(_)
             | Command::Manage(_)
+            | Command::Connections(_)
             | Command::Ticket
             | Command::Signal(_)
             | Command::Ice(_) => After::Nothing,
@@ -159,7 +160,7 @@ impl Shard {
     }
 
     /// Takes the session's seat in a channel away, if it has one.
-    fn give_up_seat(&mut self, at: SlotRef, channel: u32) {
+    pub(super) fn give_up_seat(&mut self, at: SlotRef, channel: u32) {
         let Some(slot) = self.slot(at) else { return };
         let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
         let seat = slot.seats.swap_remove(index);
@@ -192,8 +193,11 @@ impl Shard {
         let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
             (After::Connect, Reply::Connected(principal)) => {
-                slot.principal = Some(principal.clone());
+                let refreshed = slot.principal.replace(principal.clone()).is_some();
                 self.schedule_expiry(at);
+                if refreshed {
+                    self.review(at);
+                }
             }
             (After::Entered(channel, key), _) => slot.keep_entry(channel, key),
             (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone()),

@@ -212,7 +212,7 @@ impl Shard {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {
                 let session_key = new.key.clone();
-                let slot = Slot::new(generation, new);
+                let slot = Slot::new(generation, index, new);
                 let at = SlotRef { slot: self.sessions.insert(slot) as u32, generation };
                 add(&self.metrics().sessions, 1);
                 if let Some(session_key) = session_key {

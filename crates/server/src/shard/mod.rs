@@ -5,7 +5,8 @@
 //!
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
 //! - [`proxied`]: what a proxy says before a connection's own bytes; [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
-//! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each.
+//! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each;
+//!   [`review`]: what they may still do when the rules have changed.
 //! - [`fanout`]: publications to outboxes; [`patterns`]: to those who asked by pattern; [`reread`]: what a full inbox dropped.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
 
@@ -21,6 +22,7 @@ mod patterns;
 mod proxied;
 mod read;
 mod reread;
+mod review;
 mod secure;
 mod slot;
 mod timers;
@@ -50,6 +52,7 @@ use self::driver::Work;
 pub(crate) use self::http::{error, last_answer, throttled};
 pub(crate) use self::io::Io;
 pub use self::io::Stream;
+pub(crate) use self::review::Inquiry;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
 use crate::config::{DrainPace, HostGate};
@@ -109,6 +112,8 @@ pub(crate) enum Visit {
     Stream(Box<dyn Stream>, Peer),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
+    /// Somebody asks who is connected.
+    Inquiry(Box<Inquiry>),
     /// Send everyone away.
     Drain,
     /// The end.
@@ -202,9 +207,11 @@ pub(crate) async fn serve(id: u16, common: Arc<Common>, inbox: Inbox, visits: mp
     let shard = Rc::new_cyclic(|this| RefCell::new(Shard::new(id, common, this.clone())));
     let news = tokio::task::spawn_local(take_news(shard.clone(), inbox));
     let wheel = tokio::task::spawn_local(timers::run(shard.clone()));
+    let reviews = tokio::task::spawn_local(review::run(shard.clone()));
     open_door(shard, visits).await;
     news.abort();
     wheel.abort();
+    reviews.abort();
 }
 
 /// Takes news from the engine and fans them out, as many as there are in one turn.
@@ -240,6 +247,7 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
             },
             Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
+            Visit::Inquiry(inquiry) => shard.borrow().answer_inquiry(*inquiry),
             Visit::Drain => {
                 tokio::task::spawn_local(drain(shard.clone()));
             }

@@ -16,6 +16,8 @@ use super::conn::SlotRef;
 /// A session and what the driver knows of it.
 pub(super) struct Slot {
     pub generation: u32,
+    /// Its dialect's index.
+    pub dialect: u8,
     /// Out while it handles an input.
     session: Option<Box<dyn Session>>,
     pub principal: Option<Arc<Principal>>,
@@ -58,9 +60,10 @@ type Entries = Vec<(ChannelName, Arc<str>)>;
 pub(super) const ANSWERED: u32 = u32::MAX;
 
 impl Slot {
-    pub(super) fn new(generation: u32, new: NewSession) -> Self {
+    pub(super) fn new(generation: u32, dialect: u8, new: NewSession) -> Self {
         Self {
             generation,
+            dialect,
             session: Some(new.session),
             principal: None,
             heartbeat: new.heartbeat,

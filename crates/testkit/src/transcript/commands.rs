@@ -78,6 +78,7 @@ impl Stage<'_> {
                 }
                 Reply::Managed
             }
+            Command::Connections(_) => Reply::Connections(Vec::new(), false),
             Command::Ticket => Reply::Ticket("ticket".into(), 30_000),
             Command::Seat(seat) => self.seat(actor, *seat),
             Command::Signal(signal) => return self.signal(actor, &signal),

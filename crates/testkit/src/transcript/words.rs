@@ -22,6 +22,14 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
                 Credential::Token(token) => format!("token {token}"),
                 Credential::Ticket(ticket) => format!("ticket {ticket}"),
                 Credential::Key { id, secret } => format!("key {id} {secret}"),
+                Credential::Cookie(cookie) => {
+                    let sign =
+                        |name: &str, sign: &Option<Box<str>>| sign.as_ref().map(|sign| format!(" {name} {sign}")).unwrap_or_default();
+                    format!("cookie {}{}{}", cookie.token, sign("from", &cookie.referer), sign("site", &cookie.fetch_site))
+                }
+                Credential::Signed(request) => {
+                    format!("signed {} {} {} {}", request.authorization, request.method, request.target, shown(&request.body))
+                }
             };
             ("connect", shown)
         }
@@ -61,6 +69,7 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         }
         Command::Channels(prefix) => ("channels", prefix.to_string()),
         Command::Manage(manage) => ("manage", format!("{manage:?}")),
+        Command::Connections(user) => ("connections", user.to_string()),
         Command::Ticket => ("ticket", String::new()),
         Command::Seat(seat) => {
             let claim = match &seat.claim {
@@ -93,7 +102,7 @@ fn described_draft(draft: &Draft) -> String {
 }
 
 pub(super) fn close_reason(words: &str) -> Option<CloseReason> {
-    const REASONS: [CloseReason; 10] = [
+    const REASONS: [CloseReason; 11] = [
         CloseReason::Drain,
         CloseReason::SlowConsumer,
         CloseReason::HeartbeatLost,
@@ -101,6 +110,7 @@ pub(super) fn close_reason(words: &str) -> Option<CloseReason> {
         CloseReason::TooLarge,
         CloseReason::Expired,
         CloseReason::Kicked,
+        CloseReason::Quota,
         CloseReason::Overloaded,
         CloseReason::Normal,
         CloseReason::Internal,

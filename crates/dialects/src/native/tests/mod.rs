@@ -2,6 +2,7 @@
 
 mod abuse;
 mod api;
+mod entrances;
 mod openapi;
 mod patterns;
 mod poll;

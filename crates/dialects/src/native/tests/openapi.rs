@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use omnivox_core::command::Connection;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, Published};
 use omnivox_core::event::Member;
 use omnivox_core::publication::Place;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::native::message::Order;
 use crate::native::render::{self, Object, Page};
-use crate::native::{PATHS, Refusal, Service, Transport, api};
+use crate::native::{PATHS, Refusal, Service, Transport, api, manage};
 
 /// Renders an answer.
 type Write<'a> = Box<dyn Fn(&mut BytesMut) + 'a>;
@@ -50,6 +51,7 @@ fn the_file_names_the_parameters() {
         ("/v1/presence", &["channel"]),
         ("/v1/channels", &["prefix"]),
         ("/v1/ice", &["channel", "format", "ttl"]),
+        ("/v1/connections", &["user"]),
     ] {
         let parameters = file["paths"][path]["get"]["parameters"].as_array().unwrap();
         let name = |parameter: &Value| {
@@ -86,7 +88,8 @@ fn the_file_names_the_members_of_answers() {
         write(&mut object);
         object.end();
     };
-    let answers: [(&str, Write<'_>); 8] = [
+    let connection = Connection { session, dialect: "native", subscriptions: 1, token_id: None };
+    let answers: [(&str, Write<'_>); 11] = [
         ("/Message", Box::new(|into| render::publication(&publication, Some(0), render::Binary::Base64, into))),
         ("/Poll", Box::new(|into| render::poll(&[], None, Page { gap: false, more: false }, into))),
         ("/Error", Box::new(|into| render::error_body(&Refusal::message("wrong"), into))),
@@ -94,6 +97,9 @@ fn the_file_names_the_members_of_answers() {
         ("/Published", Box::new(|into| object(&|object| api::published_members(&channel, &published, object), into))),
         ("/Members", Box::new(|into| object(&|object| api::members_members(&channel, &[], object), into))),
         ("/Channels", Box::new(|into| api::channels_body(std::slice::from_ref(&summary), into))),
+        ("/TicketAnswer", Box::new(|into| manage::ticket_body("ovt_x", 30_000, into))),
+        ("/Connections", Box::new(|into| manage::connections_body(std::slice::from_ref(&connection), false, into))),
+        ("/Done", Box::new(manage::done_body)),
         (
             "/History",
             Box::new(|into| {

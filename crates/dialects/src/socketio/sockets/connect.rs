@@ -107,6 +107,8 @@ fn mark(credential: &Credential) -> u64 {
         Credential::Token(token) => (1, token).hash(&mut hasher),
         Credential::Ticket(ticket) => (2, ticket).hash(&mut hasher),
         Credential::Key { id, secret } => (3, id, secret).hash(&mut hasher),
+        Credential::Cookie(cookie) => (4, &cookie.token).hash(&mut hasher),
+        Credential::Signed(request) => (5, &request.authorization).hash(&mut hasher),
     }
     hasher.finish()
 }
