@@ -227,7 +227,7 @@ impl Hub {
             Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms),
             None => entry.authenticator.verify(&connect.credential, now_ms),
         };
-        let mut refusal = None;
+        let mut refusal: Option<AuthError> = None;
         let mut found: Option<(Arc<AppEntry>, Principal)> = None;
         for entry in self.candidates(connect, current)? {
             match verify(&entry) {
@@ -235,7 +235,12 @@ impl Hub {
                     found = Some((entry, principal));
                     break;
                 }
-                Err(error) => refusal = Some(refusal.map_or(error.clone(), |known: AuthError| known.more_telling(error))),
+                Err(error) => {
+                    refusal = Some(match refusal.take() {
+                        Some(known) => known.more_telling(error),
+                        None => error,
+                    });
+                }
             }
         }
         let Some((entry, principal)) = found else {

@@ -105,7 +105,7 @@ pub(super) fn close_words(reason: CloseReason) -> &'static str {
         CloseReason::TooLarge => "a message is larger than limits.message_bytes_max",
         CloseReason::Expired => "the credential has expired; connect with a new one",
         CloseReason::Kicked => "the connection was ended by an administrator or back end",
-        CloseReason::Quota => "a quota is used up ([[quota]] of the settings); send less, and connect again later",
+        CloseReason::Quota => "too many messages came (limits.messages_per_second_max); send less, and connect again later",
         CloseReason::Overloaded => "the server has no room; come back later",
         CloseReason::Normal => "goodbye",
         CloseReason::Internal => "the server has a defect; connect again and resume from the last id",

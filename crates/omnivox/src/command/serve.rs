@@ -86,7 +86,8 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
     if *current == new {
         tracing::info!("the settings were read again");
     } else {
-        let words = "the settings were read again; log.level, apps, API keys, namespaces and history are taken over, the rest needs a restart";
+        let words =
+            "the settings were read again; log.level, apps, API keys, namespaces and history are taken over, the rest needs a restart";
         tracing::warn!(changed = waiting.join("; "), "{words}");
     }
 }
