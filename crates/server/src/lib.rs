@@ -7,6 +7,7 @@
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
 //! - `background`: the runtime for what may take its time: requests to back ends.
 //! - [`tls`]: certificates; [`bridge`]: HTTP/2 and embedders.
+//! - [`socketio`]: Socket.IO inside a program, with closures.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
 //!
 //! ```text
@@ -29,6 +30,7 @@ mod roster;
 pub mod router;
 mod server;
 mod shard;
+pub mod socketio;
 pub mod status;
 pub mod tls;
 

@@ -361,7 +361,7 @@ impl ApiSession {
                 let stamp = self.published.as_ref().map(|published| published.cursor.stamp);
                 emission.telling(&self.shared.directory, app, stamp)
             }
-            Wish::Move(errand, selection, channels) => emission::moving(*errand, &select(selection), channels),
+            Wish::Move(errand, selection, channels) => emission::moving(*errand, &select(selection), channels, None),
             Wish::Part(errand, selection) => emission::parting(*errand, &select(selection)),
             Wish::List(selection) => {
                 let found = select(selection);

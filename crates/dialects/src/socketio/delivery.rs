@@ -136,11 +136,27 @@ pub(super) fn publication(
     tail: Option<Tail>,
     attachments_max: usize,
 ) -> Option<Rendered> {
+    question(parser, Outline { namespace, name: None, id: None }, publication, tail, attachments_max)
+}
+
+/// The arguments of a publication as an acknowledgement.
+pub(super) fn acknowledgement(parser: Parser, outline: Outline<'_>, publication: &Publication, attachments_max: usize) -> Option<Rendered> {
+    render(parser, outline, &arguments(publication)?, None, attachments_max)
+}
+
+/// A publication as an event that may ask for an acknowledgement; the name is the publication's.
+pub(super) fn question(
+    parser: Parser,
+    outline: Outline<'_>,
+    publication: &Publication,
+    tail: Option<Tail>,
+    attachments_max: usize,
+) -> Option<Rendered> {
     let name = publication.draft.event.as_deref().unwrap_or("message");
     if packet::is_reserved(name) {
         return None;
     }
-    let outline = Outline { namespace, name: Some(name), id: None };
+    let outline = Outline { name: Some(name), ..outline };
     render(parser, outline, &arguments(publication)?, tail, attachments_max)
 }
 

@@ -94,6 +94,11 @@ impl Record {
         self.session
     }
 
+    /// The app that it is in.
+    pub(super) fn app(&self) -> &AppId {
+        &self.principal.app
+    }
+
     /// Whose it is.
     pub(super) fn user(&self) -> Option<&UserId> {
         self.principal.user.as_ref()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use omnivox_core::publication::Form;
-use omnivox_core::{AppId, Audience, ChannelName, Draft, Payload};
+use omnivox_core::{AppId, Audience, ChannelName, Draft, Payload, SessionId};
 use smallvec::SmallVec;
 
 use super::directory::{Directory, Record, Selection};
@@ -40,11 +40,25 @@ pub(super) enum Errand {
     Disconnect,
     /// End the connection.
     Close,
+    /// Answer an event of the client.
+    Acknowledge,
+    /// Let a candidate into its namespace.
+    Admit,
+    /// Refuse it.
+    Refuse,
 }
 
 impl Errand {
-    const ALL: [(Self, &'static str); 5] =
-        [(Self::Emit, "emit"), (Self::Join, "join"), (Self::Leave, "leave"), (Self::Disconnect, "disconnect"), (Self::Close, "close")];
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Emit, "emit"),
+        (Self::Join, "join"),
+        (Self::Leave, "leave"),
+        (Self::Disconnect, "disconnect"),
+        (Self::Close, "close"),
+        (Self::Acknowledge, "acknowledge"),
+        (Self::Admit, "admit"),
+        (Self::Refuse, "refuse"),
+    ];
 
     fn label(self) -> &'static str {
         Self::ALL.iter().find(|(errand, _)| *errand == self).map_or("", |(_, label)| label)
@@ -101,15 +115,43 @@ impl Emission {
         let mut selection = self.selection.clone();
         let rooms = std::mem::take(&mut selection.to.channels);
         let records = directory.select(app, &selection, (&rooms, stamp.unwrap_or(0)));
-        errand(Errand::Emit, &records, self.event.clone(), self.content.payload.clone(), &self.content.tags)
+        emitting(&records, self.event.clone(), &self.content, None)
     }
 }
 
+/// An event for sockets, each of which is asked for an acknowledgement when there is a number for it.
+pub(super) fn emitting(records: &[Arc<Record>], event: Option<Arc<str>>, content: &Content, number: Option<u64>) -> Option<Telling> {
+    let tags: Vec<_> = content.tags.iter().cloned().chain(numbered(number)).collect();
+    errand(Errand::Emit, records, event, content.payload.clone(), &tags)
+}
+
+/// An acknowledgement of an event that a socket emitted.
+pub(super) fn acknowledging(records: &[Arc<Record>], content: &Content, number: u64) -> Option<Telling> {
+    let tags: Vec<_> = content.tags.iter().cloned().chain(numbered(Some(number))).collect();
+    errand(Errand::Acknowledge, records, None, content.payload.clone(), &tags)
+}
+
+/// A candidate is let in or refused.
+pub(super) fn deciding(session: SessionId, errand: Errand, number: u64, words: &str, data: Option<&str>) -> Box<Draft> {
+    let mut tags = vec![(tags::ERRAND, errand.label().into())];
+    tags.extend(numbered(Some(number)));
+    let refusal = match data {
+        Some(data) => format!(r#"{{"message":{},"data":{data}}}"#, serde_json::Value::from(words)),
+        None => format!(r#"{{"message":{}}}"#, serde_json::Value::from(words)),
+    };
+    let audience = Audience { sessions: SmallVec::from_elem(session, 1), ..Audience::default() };
+    Box::new(Draft { audience, ..draft(None, None, Payload::Json(refusal.into()), &tags, SmallVec::new()) })
+}
+
+fn numbered(number: Option<u64>) -> Option<(&'static str, Arc<str>)> {
+    number.map(|number| (tags::NUMBER, itoa::Buffer::new().format(number).into()))
+}
+
 /// Sockets join or leave channels.
-pub(super) fn moving(errand: Errand, records: &[Arc<Record>], channels: &[ChannelName]) -> Option<Telling> {
+pub(super) fn moving(errand: Errand, records: &[Arc<Record>], channels: &[ChannelName], number: Option<u64>) -> Option<Telling> {
     let names: Vec<&str> = channels.iter().map(ChannelName::as_str).collect();
     let payload = Payload::Json(serde_json::to_vec(&names).unwrap_or_default().into());
-    self::errand(errand, records, None, payload, &[])
+    self::errand(errand, records, None, payload, numbered(number).as_slice())
 }
 
 /// Sockets go.

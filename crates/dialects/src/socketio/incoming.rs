@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::delivery::Parser;
 use super::engine::packet::Message;
 use super::msgpack;
-use super::packet::{Broken, Call, Kind, Packet, Wish, event_name};
+use super::packet::{Acknowledgement, Broken, Call, Kind, Packet, Wish, event_name};
 use super::settings::SocketIoSettings;
 use super::value::Value;
 
@@ -92,7 +92,7 @@ impl Assembly {
         let mut data = Value::parse(packet.data).map_err(|_| Broken("invalid payload"))?;
         data.attach(&self.attachments).map_err(|_| Broken("illegal attachments"))?;
         let namespace = Cow::Owned(packet.namespace.to_owned());
-        let wish = if packet.kind == Kind::BinaryAck { Wish::Ack } else { Wish::Event(call(data, packet.id)?) };
+        let wish = if packet.kind == Kind::BinaryAck { acknowledgement(data, packet.id)? } else { Wish::Event(call(data, packet.id)?) };
         Ok(Incoming { namespace, wish })
     }
 }
@@ -111,6 +111,13 @@ fn call<'a>(data: Value, id: Option<u64>) -> Result<Call<'a>, Broken> {
     let name = Cow::Owned(event_name(&name)?.into_owned());
     let arguments = items.map(|item| Cow::Owned(item.to_json_inline(&mut binaries))).collect();
     Ok(Call { name, arguments, binaries, id })
+}
+
+/// An acknowledgement from the tree of its list.
+fn acknowledgement<'a>(data: Value, id: Option<u64>) -> Result<Wish<'a>, Broken> {
+    let Value::List(items) = data else { return Err(Broken("an acknowledgement is a list")) };
+    let arguments = items.into_iter().map(|item| Cow::Owned(item.to_json_inline(&mut 0))).collect();
+    Ok(Wish::Ack(Acknowledgement { id, arguments }))
 }
 
 /// A packet of `socket.io-msgpack-parser`: a map with `type`, `nsp`, and perhaps `data` and `id`.
@@ -137,8 +144,7 @@ fn from_msgpack<'a>(bytes: &[u8]) -> Result<Incoming<'a>, Broken> {
         (Some(1), Value::Null) => Wish::Disconnect,
         (Some(1), _) => return Err(Broken("a disconnect packet has no payload")),
         (Some(2), data) => Wish::Event(call(data, id)?),
-        (Some(3), Value::List(_)) => Wish::Ack,
-        (Some(3), _) => return Err(Broken("an acknowledgement is a list")),
+        (Some(3), data) => acknowledgement(data, id)?,
         (Some(_) | None, _) => return Err(Broken("unknown packet type")),
     };
     Ok(Incoming { namespace: Cow::Owned(namespace.into()), wish })
@@ -150,7 +156,7 @@ impl Incoming<'_> {
         let wish = match self.wish {
             Wish::Connect(auth) => Wish::Connect(auth.map(owned)),
             Wish::Disconnect => Wish::Disconnect,
-            Wish::Ack => Wish::Ack,
+            Wish::Ack(ack) => Wish::Ack(Acknowledgement { id: ack.id, arguments: ack.arguments.into_iter().map(owned).collect() }),
             Wish::Event(call) => Wish::Event(Call {
                 name: owned(call.name),
                 arguments: call.arguments.into_iter().map(owned).collect(),
@@ -183,7 +189,7 @@ mod tests {
                 Ok(Some(incoming)) => match incoming.wish {
                     Wish::Connect(auth) => format!("{} connect {}", incoming.namespace, auth.unwrap_or_default()),
                     Wish::Disconnect => format!("{} disconnect", incoming.namespace),
-                    Wish::Ack => format!("{} ack", incoming.namespace),
+                    Wish::Ack(ack) => format!("{} ack({})", incoming.namespace, ack.arguments.join("; ")),
                     Wish::Event(call) => {
                         format!("{} {}({}) #{:?} +{}", incoming.namespace, call.name, call.arguments.join("; "), call.id, call.binaries)
                     }
@@ -208,7 +214,7 @@ mod tests {
         check(&[r#"51-["x",{"_placeholder":true,"num":1}]"#, "bin:01"], "illegal attachments");
         check(&[r#"51-{"_placeholder":true,"num":0}"#], "invalid payload");
         check(&[r#"51-["connect",1]"#], "the event name is reserved");
-        check(&[r#"61-3[{"_placeholder":true,"num":0}]"#, "bin:01"], "/ ack");
+        check(&[r#"61-3[{"_placeholder":true,"num":0}]"#, "bin:01"], r#"/ ack({"_placeholder":true,"num":0,"base64":"AQ=="})"#);
         check(
             &[r#"51-["x",{"_placeholder":true,"num":0}]"#, &format!("bin:{}", "00".repeat(100))],
             "the packet with its attachments is too large",
@@ -226,7 +232,7 @@ mod tests {
             r#"/ hi({"_placeholder":true,"num":0,"base64":"AQ=="}) #None +1"#,
         );
         check(&["bin:82a47479706501a36e7370a12f"], "/ disconnect");
-        check(&["bin:83a47479706503a36e7370a12fa46461746190"], "/ ack");
+        check(&["bin:83a47479706503a36e7370a12fa46461746190"], "/ ack()");
         check(&["bin:82a47479706500a36e7370a12f", "2[\"x\"]"], "text from a client that speaks MessagePack");
         for (bad, rule) in [
             ("bin:90", "a packet is a map"),

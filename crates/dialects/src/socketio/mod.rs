@@ -27,6 +27,7 @@ mod incoming;
 mod line;
 mod msgpack;
 mod packet;
+mod program;
 mod session;
 mod settings;
 mod sockets;
@@ -47,6 +48,7 @@ use self::directory::Directory;
 use self::engine::frames;
 use self::handshake::{Admitted, Parameters};
 use self::identity::Key;
+pub use self::program::{Broadcast, Candidate, Door, Member, Order, Program, Target};
 use self::session::SocketIoSession;
 pub use self::settings::{Application, CorsOrigins, NamespaceSettings, RecoverySettings, SocketIoSettings, Transports};
 use self::sockets::LastTold;
@@ -63,6 +65,8 @@ struct Shared {
     /// Made from the randomness of the first session.
     key: OnceLock<Key>,
     last_told: Mutex<LastTold>,
+    /// The program around the server, when there is one.
+    program: Option<Arc<dyn Program>>,
     /// Packets that are always the same.
     ping: Frame,
     noop: Frame,
@@ -79,10 +83,29 @@ impl Shared {
 impl SocketIo {
     /// An endpoint with these settings.
     pub fn new(settings: SocketIoSettings) -> Self {
+        Self::with_program(settings, None)
+    }
+
+    /// An endpoint inside a program that hears of its sockets.
+    pub fn inside(settings: SocketIoSettings, program: Arc<dyn Program>) -> Self {
+        Self::with_program(settings, Some(program))
+    }
+
+    fn with_program(settings: SocketIoSettings, program: Option<Arc<dyn Program>>) -> Self {
         let directory = Arc::new(Directory::new(settings.recovery.clone()));
         let [ping, noop, close, probe] = [&b"2"[..], b"6", b"1", b"3probe"].map(frames::text);
         Self {
-            shared: Arc::new(Shared { settings, directory, key: OnceLock::new(), last_told: Mutex::default(), ping, noop, close, probe }),
+            shared: Arc::new(Shared {
+                settings,
+                directory,
+                key: OnceLock::new(),
+                last_told: Mutex::default(),
+                program,
+                ping,
+                noop,
+                close,
+                probe,
+            }),
         }
     }
 

@@ -40,7 +40,16 @@ pub(super) enum Wish<'a> {
     Disconnect,
     Event(Call<'a>),
     /// The answer to an event of the server.
-    Ack,
+    Ack(Acknowledgement<'a>),
+}
+
+/// What a client answers.
+#[derive(PartialEq, Debug)]
+pub(super) struct Acknowledgement<'a> {
+    /// The number under which it was asked.
+    pub(super) id: Option<u64>,
+    /// Each as JSON of the hub.
+    pub(super) arguments: Arguments<'a>,
 }
 
 /// An event with its arguments.
@@ -109,7 +118,10 @@ impl<'a> Packet<'a> {
             Kind::Disconnect if self.data.is_empty() => Ok(Wish::Disconnect),
             Kind::Disconnect => Err(Broken("a disconnect packet has no payload")),
             Kind::Event | Kind::BinaryEvent => self.call().map(Wish::Event),
-            Kind::Ack | Kind::BinaryAck => self.list().map(|_| Wish::Ack),
+            Kind::Ack | Kind::BinaryAck => self.list().map(|items| {
+                let arguments = items.iter().map(|argument| Cow::Borrowed(argument.get())).collect();
+                Wish::Ack(Acknowledgement { id: self.id, arguments })
+            }),
             Kind::ConnectError => Err(Broken("clients send no connect errors")),
         }
     }
@@ -219,7 +231,7 @@ mod tests {
             Ok(Wish::Connect(auth)) => format!("connect {}", auth.unwrap_or_default()),
             Ok(Wish::Disconnect) => "disconnect".to_owned(),
             Ok(Wish::Event(call)) => format!("event {}({})", call.name, call.arguments.join("; ")),
-            Ok(Wish::Ack) => "ack".to_owned(),
+            Ok(Wish::Ack(ack)) => format!("ack({})", ack.arguments.join("; ")),
             Err(Broken(rule)) => rule.to_owned(),
         };
         format!("{}{id}{attachments} {wish}", packet.namespace)
@@ -244,10 +256,10 @@ mod tests {
             (r#"2/admin,12["foo"]"#, "/admin #12 event foo()"),
             (r#"2[1,"a"]"#, r#"/ event 1("a")"#),
             (r#"2["f\u006fo"]"#, "/ event foo()"),
-            (r#"3/admin,13["bar"]"#, "/admin #13 ack"),
+            (r#"3/admin,13["bar"]"#, "/admin #13 ack(\"bar\")"),
             (r#"51-["baz",{"_placeholder":true,"num":0}]"#, r#"/ +1 event baz({"_placeholder":true,"num":0})"#),
             (r#"50-["baz"]"#, "/ event baz()"),
-            (r#"61-/a,15["bar"]"#, "/a #15 +1 ack"),
+            (r#"61-/a,15["bar"]"#, "/a #15 +1 ack(\"bar\")"),
             ("2{}", "/ invalid payload"),
             ("2", "/ invalid payload"),
             ("2[]", "/ an event has a name"),

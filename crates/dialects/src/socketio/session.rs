@@ -77,14 +77,17 @@ impl SocketIoSession {
             Ok(Packet::Close) => Err(Over::ByClient),
             // Without a meaning from a client at this point, and ignored by the reference.
             Ok(Packet::Open | Packet::Upgrade | Packet::Noop) => Ok(()),
-            Err(BadPacket) => Err(Over::ByServer),
+            Err(BadPacket) => Err(self.broken()),
         }
     }
 
     fn message(&mut self, now: Instant, message: Message<'_>, actions: &mut Actions) -> Result<(), Over> {
         let mut line = Line { now, engine: &mut self.engine, actions };
         match &mut self.sockets {
-            Some(sockets) => sockets.message(message, &mut line).map_err(|Broken(_)| Over::ByServer),
+            Some(sockets) => match sockets.message(message, &mut line) {
+                Ok(()) => Ok(()),
+                Err(Broken(_)) => Err(self.broken()),
+            },
             None => {
                 let echo = match message {
                     Message::Text(text) => Outgoing::Text(format!("4{text}").into()),
@@ -134,6 +137,18 @@ impl SocketIoSession {
         self.engine.flush(actions)
     }
 
+    /// The client broke the protocol.
+    fn broken(&mut self) -> Over {
+        self.because("parse error");
+        Over::ByServer
+    }
+
+    fn because(&mut self, reason: &'static str) {
+        if let Some(sockets) = &mut self.sockets {
+            sockets.ending_because(reason);
+        }
+    }
+
     fn timeout(&mut self, now: Instant, actions: &mut Actions) -> Result<(), Over> {
         if let Some(sockets) = &self.sockets {
             sockets.ending(now);
@@ -141,7 +156,11 @@ impl SocketIoSession {
                 return Err(Over::ByServer);
             }
         }
-        self.engine.timeout(now, actions)
+        let outcome = self.engine.timeout(now, actions);
+        if outcome.is_err() {
+            self.because("ping timeout");
+        }
+        outcome
     }
 }
 

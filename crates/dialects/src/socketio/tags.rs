@@ -16,3 +16,5 @@ pub(super) const ERRAND: &str = "errand";
 pub(super) const NAMESPACE: &str = "namespace";
 /// The id of the socket, when the errand is for one alone.
 pub(super) const TO: &str = "to";
+/// The number under which somebody waits for what comes of the errand.
+pub(super) const NUMBER: &str = "number";

@@ -7,16 +7,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use omnivox_core::command::Connect;
-use omnivox_core::{Command, Credential, Denied, Principal, Request};
+use omnivox_core::{Command, Credential, Denied, Principal, Publication, Request};
 use serde_json::Value as Json;
 
 use super::super::codes::ConnectError;
 use super::super::delivery::Argument;
 use super::super::directory::{Kept, Record};
+use super::super::emission::Errand;
 use super::super::engine::Revision;
 use super::super::handshake::Parameters;
 use super::super::line::Line;
 use super::super::packet::{Broken, Kind};
+use super::super::program::{Candidate, Door, Member};
+use super::super::tags;
 use super::{Outline, Pending, Socket, Sockets};
 
 /// What the opening request told.
@@ -34,6 +37,14 @@ pub(super) struct Arrival {
 pub(super) struct Waiting {
     pub(super) namespace: Arc<str>,
     pub(super) auth: Option<Box<Auth>>,
+}
+
+/// A namespace that waits for the program around the server.
+pub(super) struct Guarded {
+    number: u64,
+    id: String,
+    waiting: Waiting,
+    principal: Arc<Principal>,
 }
 
 /// The payload of a connect packet of the server.
@@ -122,7 +133,8 @@ impl Sockets {
             Revision::Four => name,
         };
         let restoring = self.pending.iter().any(|(_, pending)| matches!(pending, Pending::Restore(restore) if *restore.namespace == *name));
-        if restoring || self.waiting.iter().any(|waiting| *waiting.namespace == *name) || self.is_in(name) {
+        let guarded = self.guarded.iter().any(|guarded| *guarded.waiting.namespace == *name);
+        if restoring || guarded || self.waiting.iter().any(|waiting| *waiting.namespace == *name) || self.is_in(name) {
             return Err(Broken("the namespace is connected already"));
         }
         self.connect(name.into(), auth, line);
@@ -139,7 +151,7 @@ impl Sockets {
         if !settings.namespaces.allows(&namespace) {
             return self.connect_error(&namespace, &ConnectError::invalid_namespace(), line);
         }
-        if self.sockets.len() + self.waiting.len() >= settings.namespaces_max {
+        if self.sockets.len() + self.waiting.len() + self.guarded.len() >= settings.namespaces_max {
             return self.connect_error(&namespace, &ConnectError::too_many_namespaces(settings.namespaces_max), line);
         }
         self.waiting.push(Waiting { namespace, auth: auth.and_then(Auth::parse) });
@@ -215,14 +227,46 @@ impl Sockets {
         }
     }
 
-    /// Makes a new socket.
+    /// Makes a new socket, unless the program around the server wants to look at the client first.
     pub(super) fn welcome(&mut self, waiting: Waiting, principal: &Arc<Principal>, line: &mut Line<'_>) {
-        let Waiting { namespace, auth } = waiting;
         // Clients of protocol 4 take their session id for the socket's; here it stays a secret between the two.
         let id = self.identities.next();
+        if let Some(program) = &self.shared.program {
+            let auth = waiting.auth.as_ref().map(|auth| &*auth.text);
+            let number = u64::from(self.tickets);
+            let candidate = Candidate { number, namespace: &waiting.namespace, id: &id, principal, auth, door: Door(self.session) };
+            if program.wants_in(&candidate) {
+                self.tickets = self.tickets.wrapping_add(1);
+                self.guarded.push(Guarded { number, id, waiting, principal: principal.clone() });
+                return;
+            }
+        }
+        self.let_into_namespace(id, waiting, principal, line);
+    }
+
+    /// The program has decided.
+    pub(super) fn decided(&mut self, errand: Errand, publication: &Publication, line: &mut Line<'_>) {
+        let number = publication.tag(tags::NUMBER).and_then(|number| number.parse::<u64>().ok());
+        let Some(index) = self.guarded.iter().position(|guarded| Some(guarded.number) == number) else { return };
+        let Guarded { id, waiting, principal, .. } = self.guarded.remove(index);
+        if errand == Errand::Admit {
+            return self.let_into_namespace(id, waiting, &principal, line);
+        }
+        let refusal = std::str::from_utf8(publication.draft.payload.bytes()).unwrap_or_default();
+        match self.revision {
+            Revision::Four => self.send_control(Kind::ConnectError, &waiting.namespace, Some(refusal), line),
+            Revision::Three => {
+                let words = serde_json::from_str::<Json>(refusal).ok().and_then(|refusal| refusal.get("message").map(Json::to_string));
+                self.send_control(Kind::ConnectError, &waiting.namespace, words.as_deref(), line);
+            }
+        }
+    }
+
+    fn let_into_namespace(&mut self, id: String, waiting: Waiting, principal: &Arc<Principal>, line: &mut Line<'_>) {
+        let Waiting { namespace, auth } = waiting;
         let record = Record::new(id.into(), namespace.clone(), principal.clone(), self.session, self.recovers());
         let kept = self.keep(record, line);
-        self.seat(kept, line);
+        self.seat(kept, false, line);
         if self.is_suite() {
             let text = auth.map_or_else(|| "{}".into(), |auth| auth.text);
             let outline = Outline { namespace: &namespace, name: Some("auth"), id: None };
@@ -236,13 +280,16 @@ impl Sockets {
     }
 
     /// Seats a socket in its namespace and tells the client.
-    pub(super) fn seat(&mut self, kept: Kept, line: &mut Line<'_>) {
+    pub(super) fn seat(&mut self, kept: Kept, recovered: bool, line: &mut Line<'_>) {
         self.connect_by = None;
         let record = kept.record();
         let private_id = self.shared.key.get().filter(|_| self.recovers()).map(|key| key.private_id(&record.id));
         let payload = Welcome { sid: &record.id, pid: private_id.as_deref() };
         let payload = (self.revision == Revision::Four).then(|| serde_json::to_string(&payload).unwrap_or_default());
         self.send_control(Kind::Connect, &record.namespace, payload.as_deref(), line);
+        if let Some(program) = &self.shared.program {
+            program.came(&Member(record.clone()), recovered);
+        }
         self.sockets.push(Socket { kept });
     }
 }

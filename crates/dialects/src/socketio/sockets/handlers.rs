@@ -25,6 +25,7 @@ use super::super::directory::{Record, Room};
 use super::super::emission::draft;
 use super::super::line::Line;
 use super::super::packet::Call;
+use super::super::program::Member;
 use super::super::tags;
 use super::requests::{self, Joining, Publishing};
 use super::{Outline, Pending, Sockets};
@@ -34,6 +35,8 @@ pub(super) struct Asker {
     pub(super) record: Arc<Record>,
     /// The acknowledgement.
     id: Option<u64>,
+    /// The number under which the program around the server waits.
+    number: Option<u64>,
     event: Box<str>,
 }
 
@@ -69,7 +72,12 @@ impl Answer<'_> {
 impl Asker {
     /// For what the server does of its own accord; a refusal is told as one of a join.
     pub(super) fn nobody(record: &Arc<Record>) -> Self {
-        Self { record: record.clone(), id: None, event: "join".into() }
+        Self::for_number(record, None)
+    }
+
+    /// For what the program around the server wants.
+    pub(super) fn for_number(record: &Arc<Record>, number: Option<u64>) -> Self {
+        Self { record: record.clone(), id: None, number, event: "join".into() }
     }
 }
 
@@ -79,11 +87,19 @@ impl Sockets {
         if self.is_suite() {
             return self.suite_event(record, &call, line);
         }
-        let asker = Asker { record: record.clone(), id: call.id, event: (&*call.name).into() };
+        let asker = Asker { record: record.clone(), id: call.id, number: None, event: (&*call.name).into() };
         let most = self.shared.settings.commands_in_flight_max;
         if self.pending.len() >= most {
             let words = format!("{most} commands of this connection wait for an answer already");
             return self.fail(&asker, &Denied::Limit { setting: "commands_in_flight_max", words: words.into() }, line);
+        }
+        if let Some(program) = &self.shared.program {
+            let arguments = call.arguments.iter().map(|argument| argument.to_string()).collect();
+            match program.event(&Member(record.clone()), &call.name, arguments, call.id) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(denied) => return self.fail(&asker, &denied, line),
+            }
         }
         let outcome = match &*call.name {
             "join" | "subscribe" => self.join(asker, &call, line),
@@ -165,7 +181,7 @@ impl Sockets {
         self.answer(asker, &answer, line);
         if let Some(presence) = &joining.presence {
             for channel in &joining.channels {
-                let asker = Asker { record: asker.record.clone(), id: None, event: asker.event.clone() };
+                let asker = Asker { record: asker.record.clone(), id: None, number: None, event: asker.event.clone() };
                 self.enter(asker, channel, (**presence).clone(), line);
             }
         }
@@ -286,6 +302,10 @@ impl Sockets {
 
     /// Acknowledges an event, if anybody waits for that.
     pub(super) fn answer(&self, asker: &Asker, answer: &Answer<'_>, line: &mut Line<'_>) {
+        if let (Some(program), Some(number)) = (&self.shared.program, asker.number) {
+            let answer = serde_json::to_string(answer).unwrap_or_default();
+            return program.answered(number, &Member(asker.record.clone()), vec![answer]);
+        }
         if asker.id.is_some() && self.is_connected(&asker.record) {
             let outline = Outline { namespace: &asker.record.namespace, name: None, id: asker.id };
             let answer = serde_json::to_string(answer).unwrap_or_default();
@@ -295,7 +315,7 @@ impl Sockets {
 
     /// Tells of a refusal.
     pub(super) fn fail(&self, asker: &Asker, denied: &Denied, line: &mut Line<'_>) {
-        if asker.id.is_some() {
+        if asker.id.is_some() || asker.number.is_some() {
             let error = Some(Failure::of(denied, None));
             return self.answer(asker, &Answer { ok: false, error, ..Answer::ok() }, line);
         }

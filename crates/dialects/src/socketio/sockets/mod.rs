@@ -11,6 +11,7 @@ mod handlers;
 pub(super) mod requests;
 mod restore;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use omnivox_core::{
 };
 use smallvec::SmallVec;
 
-use self::connect::{Arrival, Waiting};
+use self::connect::{Arrival, Guarded, Waiting};
 pub(super) use self::errands::LastTold;
 use self::handlers::{Answer, Asker};
 use self::requests::Joining;
@@ -35,7 +36,8 @@ use super::engine::{Over, Revision};
 use super::identity::Identities;
 use super::incoming::{Incoming, Reader};
 use super::line::Line;
-use super::packet::{Broken, Kind, Wish};
+use super::packet::{Acknowledgement, Broken, Kind, Wish};
+use super::program::Member;
 use super::settings::Application;
 use super::tags;
 
@@ -54,7 +56,11 @@ pub(super) struct Sockets {
     principal: Option<Arc<Principal>>,
     /// Namespaces whose connect packet waits for the hub.
     waiting: SmallVec<[Waiting; 1]>,
+    /// Namespaces whose connect packet waits for the program around the server.
+    guarded: Vec<Guarded>,
     sockets: SmallVec<[Socket; 1]>,
+    /// Why the session ends, for the program around the server.
+    gone: &'static str,
     pending: SmallVec<[(Ticket, Pending); 1]>,
     tickets: u32,
     /// Until a namespace is connected.
@@ -99,6 +105,8 @@ impl Sockets {
             arrival: Box::default(),
             principal: None,
             waiting: SmallVec::new(),
+            guarded: Vec::new(),
+            gone: "transport close",
             sockets: SmallVec::new(),
             pending: SmallVec::new(),
             tickets: 0,
@@ -133,11 +141,13 @@ impl Sockets {
                 Ok(())
             }
             (Wish::Disconnect, Some(index)) => {
-                self.disconnect(index, line);
+                self.disconnect(index, "client namespace disconnect", line);
                 Ok(())
             }
-            // No event of the server asks for an acknowledgement yet; one that nobody waits for is ignored, as in the reference.
-            (Wish::Ack, Some(_)) => Ok(()),
+            (Wish::Ack(ack), Some(index)) => {
+                self.acknowledged(index, ack);
+                Ok(())
+            }
         }
     }
 
@@ -214,11 +224,13 @@ impl Sockets {
     }
 
     fn goodbye(&mut self, reason: CloseReason, line: &mut Line<'_>) {
+        self.gone = if reason == CloseReason::Drain { "server shutting down" } else { "forced server close" };
         let Goodbye::StayAway(words) = codes::goodbye(reason) else { return };
         for socket in std::mem::take(&mut self.sockets) {
             let namespace = &socket.record().namespace.clone();
             self.emit(namespace, "error", &Failure { code: reason.label(), message: words.to_owned(), event: None }, line);
             line.send(delivery::control(self.reader.parser(), Kind::Disconnect, namespace, None));
+            self.tell_gone(socket.record(), "server namespace disconnect");
             socket.kept.dismiss();
         }
     }
@@ -227,13 +239,15 @@ impl Sockets {
     fn goodbye_to_all(&mut self, line: &mut Line<'_>) {
         for socket in std::mem::take(&mut self.sockets) {
             line.send(delivery::control(self.reader.parser(), Kind::Disconnect, &socket.record().namespace, None));
+            self.tell_gone(socket.record(), "server namespace disconnect");
             socket.kept.dismiss();
         }
     }
 
     /// The client leaves a namespace for good.
-    fn disconnect(&mut self, index: usize, line: &mut Line<'_>) {
+    fn disconnect(&mut self, index: usize, reason: &'static str, line: &mut Line<'_>) {
         let socket = self.sockets.remove(index);
+        self.tell_gone(socket.record(), reason);
         let rooms = std::mem::take(&mut *socket.record().rooms());
         for room in rooms {
             self.part(socket.record(), room, line);
@@ -317,5 +331,32 @@ impl Sockets {
     /// The session ends: tells the time to those who count how long it is gone.
     pub(super) fn ending(&self, now: Instant) {
         self.shared.directory.note(now);
+    }
+
+    /// The session ends, and why, in the words of the reference.
+    pub(super) fn ending_because(&mut self, reason: &'static str) {
+        self.gone = reason;
+    }
+
+    fn tell_gone(&self, record: &Arc<Record>, reason: &'static str) {
+        if let Some(program) = &self.shared.program {
+            program.gone(&Member(record.clone()), reason);
+        }
+    }
+
+    /// A client answered what the program asked it. One that nobody waits for is ignored, as in the reference.
+    fn acknowledged(&self, index: usize, ack: Acknowledgement<'_>) {
+        if let (Some(program), Some(number)) = (&self.shared.program, ack.id) {
+            let member = Member(self.sockets[index].record().clone());
+            program.answered(number, &member, ack.arguments.into_iter().map(Cow::into_owned).collect());
+        }
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            self.tell_gone(socket.record(), self.gone);
+        }
     }
 }

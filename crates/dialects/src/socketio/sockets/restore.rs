@@ -51,7 +51,7 @@ impl Sockets {
                 };
                 self.fetch(restore, line);
             }
-            Some((kept, _, None)) => self.seat(kept, line),
+            Some((kept, _, None)) => self.seat(kept, true, line),
             None => self.welcome(waiting, principal, line),
         }
     }
@@ -134,7 +134,7 @@ impl Sockets {
 
     fn seat_again(&mut self, restore: Restore, line: &mut Line<'_>) {
         let record = restore.kept.record().clone();
-        self.seat(restore.kept, line);
+        self.seat(restore.kept, true, line);
         for room in restore.rooms {
             if let Some(presence) = room.presence {
                 self.enter(Asker::nobody(&record), &room.channel, *presence, line);
