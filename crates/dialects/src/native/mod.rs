@@ -299,7 +299,7 @@ fn refuse_method(request: &Request<'_>, service: Service, cors: &Cors) -> Option
     if request.method == "OPTIONS" && methods.contains("OPTIONS") {
         return Some(cors.preflight(methods));
     }
-    if !methods.split(", ").any(|known| known == request.method) {
+    if !methods.split(',').any(|known| known.trim_start() == request.method) {
         let words = format!("this path answers {methods}");
         let refusal = Refusal { code: "method_not_allowed", status: 405, words: words.into() };
         return Some(cors.refuse(&refusal).header("allow", methods));

@@ -22,7 +22,7 @@ use super::{NativeSettings, formats};
 pub(super) struct PollSession {
     settings: Arc<NativeSettings>,
     dialect: u8,
-    wanted: Box<Wanted>,
+    wanted: Wanted,
     exchange: Option<ExchangeId>,
     /// Until when it is held, once it is.
     until: Option<Instant>,
@@ -60,7 +60,7 @@ impl Wanted {
 impl PollSession {
     /// A session for a request.
     pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, wanted: Wanted) -> Self {
-        Self { settings, dialect, exchange: None, until: None, last: wanted.last, wanted: Box::new(wanted) }
+        Self { settings, dialect, exchange: None, until: None, last: wanted.last, wanted }
     }
 
     fn subscribe(&self) -> Command {

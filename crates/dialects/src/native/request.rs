@@ -15,7 +15,7 @@ use super::codes::Refusal;
 use super::render;
 
 /// The decoded query of a request.
-pub(super) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub(super) struct Parameters<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>);
 
 impl<'a> Parameters<'a> {
     /// Decodes the query; a pair that can't be decoded is refused, whatever it was to mean.

@@ -26,8 +26,15 @@ impl Default for HeadLimits {
 /// A head's bytes and where its fields lie in them.
 #[derive(Clone)]
 pub(super) struct Fields {
-    bytes: Box<[u8]>,
-    table: Box<[Field]>,
+    bytes: HeadBytes,
+    table: Vec<Field>,
+}
+
+/// The bytes of a head. One that is UTF-8 as a whole, as nearly every one is, is checked once and not for each part that is asked for.
+#[derive(Clone)]
+enum HeadBytes {
+    Text(Box<str>),
+    Other(Box<[u8]>),
 }
 
 /// Offsets of one field line: its name starts at `start`, the trimmed value is `value_start..value_end`.
@@ -42,15 +49,34 @@ struct Field {
 impl Fields {
     /// The bytes of the whole head, for ranges into the first line.
     pub(super) fn slice(&self, range: &Range<u16>) -> &[u8] {
-        &self.bytes[usize::from(range.start)..usize::from(range.end)]
+        let bytes = match &self.bytes {
+            HeadBytes::Text(text) => text.as_bytes(),
+            HeadBytes::Other(bytes) => bytes,
+        };
+        &bytes[usize::from(range.start)..usize::from(range.end)]
     }
 
     /// The same as text; first lines are ASCII once they are parsed.
     pub(super) fn text(&self, range: &Range<u16>) -> &str {
-        str::from_utf8(self.slice(range)).unwrap_or_default()
+        match &self.bytes {
+            HeadBytes::Text(text) => text.get(usize::from(range.start)..usize::from(range.end)).unwrap_or_default(),
+            HeadBytes::Other(_) => str::from_utf8(self.slice(range)).unwrap_or_default(),
+        }
     }
 
-    /// All fields in order, names as they came.
+    /// Writes all names in lower case.
+    pub(super) fn lower_names(&mut self) {
+        let Self { bytes, table } = self;
+        for field in table {
+            let name = usize::from(field.start)..usize::from(field.name_end);
+            match bytes {
+                HeadBytes::Text(text) => text[name].make_ascii_lowercase(),
+                HeadBytes::Other(bytes) => bytes[name].make_ascii_lowercase(),
+            }
+        }
+    }
+
+    /// All fields in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.table.iter().map(|field| {
             let value = self.slice(&(field.value_start..field.value_end));
@@ -118,6 +144,7 @@ pub(super) fn find_extent(buf: &[u8], limits: &HeadLimits) -> Result<Option<Exte
 
 /// Splits the field lines in `lines`, and keeps a copy of the head they belong to.
 pub(super) fn parse_fields(head: &[u8], lines: Range<usize>, limits: &HeadLimits) -> Result<Fields, HeadError> {
+    // Not cut to size afterwards: a head does not live long.
     let mut table = Vec::with_capacity(16);
     let mut start = lines.start;
     while start < lines.end {
@@ -130,7 +157,11 @@ pub(super) fn parse_fields(head: &[u8], lines: Range<usize>, limits: &HeadLimits
         table.push(parse_field(line, start)?);
         start += line.len() + 2;
     }
-    Ok(Fields { bytes: head.into(), table: table.into() })
+    let bytes = match str::from_utf8(head) {
+        Ok(text) => HeadBytes::Text(text.into()),
+        Err(_) => HeadBytes::Other(head.into()),
+    };
+    Ok(Fields { bytes, table })
 }
 
 fn parse_field(line: &[u8], start: usize) -> Result<Field, HeadError> {

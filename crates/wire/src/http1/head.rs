@@ -55,7 +55,8 @@ impl RequestHead {
         };
         let head = &buf[..end];
         let line = RequestLine::parse(&head[first_line.clone()], first_line.start, limits)?;
-        let fields = parse_fields(head, first_line.end + 2..end - 2, limits)?;
+        let mut fields = parse_fields(head, first_line.end + 2..end - 2, limits)?;
+        fields.lower_names();
         let authority = check_host(&fields, &line)?;
         let framing = read_framing(&fields, line.version)?;
         let keep_alive = match line.version {
@@ -102,7 +103,7 @@ impl RequestHead {
         self.fields.values(name)
     }
 
-    /// All fields in order, names as they came.
+    /// All fields in order, names in lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter()
     }
@@ -152,10 +153,11 @@ struct RequestLine {
 
 impl RequestLine {
     fn parse(line: &[u8], start: usize, limits: &HeadLimits) -> Result<Self, HeadError> {
-        let mut parts = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let mut parts = memchr::memchr_iter(b' ', line);
+        let (Some(first), Some(second), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(HeadError::RequestLine);
         };
+        let (method, target, version) = (&line[..first], &line[first + 1..second], &line[second + 1..]);
         if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|byte| is_token_byte(*byte)) {
             return Err(HeadError::Method);
         }
@@ -170,7 +172,9 @@ impl RequestLine {
         if method == b"CONNECT" {
             return Err(HeadError::ConnectMethod);
         }
-        if !target.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#') {
+        // Numbers instead of booleans and no early return: so it becomes vector instructions.
+        let strange = |byte: u8| u8::from(!matches!(byte, 0x21..=0x7e)) | u8::from(byte == b'#');
+        if target.iter().fold(0, |found, byte| found | strange(*byte)) != 0 {
             return Err(HeadError::TargetByte);
         }
         let target_start = start + method.len() + 1;
@@ -238,14 +242,25 @@ fn is_authority(text: &[u8]) -> bool {
         },
         None => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
     };
-    let name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:".contains(byte);
     let port_is_valid = match port.split_first() {
         None => true,
         Some((b':', digits)) => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         Some(_) => false,
     };
-    !name.is_empty() && name.iter().all(name_byte) && port_is_valid
+    !name.is_empty() && name.iter().all(|byte| AUTHORITY_BYTES[usize::from(*byte)]) && port_is_valid
 }
+
+/// A table, for every request names its host.
+static AUTHORITY_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&')
+            || matches!(byte as u8, b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b':');
+        byte += 1;
+    }
+    table
+};
 
 /// How the body ends, by rules that leave no second reading.
 fn read_framing(fields: &Fields, version: Version) -> Result<Framing, HeadError> {

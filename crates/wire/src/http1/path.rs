@@ -98,6 +98,10 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
     if segment.is_empty() {
         return Err(PathError::EmptySegment);
     }
+    // Most segments are plain words: nothing to decode, and no dot that could mean a directory.
+    if segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return Ok(());
+    }
     let decoded = percent_decode(segment.as_bytes())?;
     if decoded.contains('\\') {
         return Err(PathError::Backslash);

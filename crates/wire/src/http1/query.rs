@@ -96,8 +96,8 @@ pub fn percent_decode(bytes: &[u8]) -> Result<Cow<'_, str>, QueryError> {
 }
 
 fn decode(bytes: &[u8], plus_is_space: bool) -> Result<Cow<'_, str>, QueryError> {
-    let special = |byte: &u8| *byte == b'%' || plus_is_space && *byte == b'+';
-    let Some(first) = bytes.iter().position(special) else {
+    let first = if plus_is_space { memchr::memchr2(b'%', b'+', bytes) } else { memchr::memchr(b'%', bytes) };
+    let Some(first) = first else {
         return str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| QueryError::NotUtf8);
     };
     let mut decoded = Vec::with_capacity(bytes.len());
