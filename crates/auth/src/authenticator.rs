@@ -142,13 +142,16 @@ pub struct Authenticator {
     token_bytes_max: usize,
     signature_window_ms: u64,
     memory: Arc<Memory>,
+    /// One for everybody who comes without a credential.
+    anonymous: Arc<Principal>,
 }
 
 impl Authenticator {
     /// A door with these settings; to change them make a new one with the same memory.
     pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
         let Settings { app, trusts, api_keys, token_bytes_max, signature_window_ms, memory: _ } = settings;
-        Self { app, trusts, api_keys: ApiKeys::new(api_keys), token_bytes_max, signature_window_ms, memory }
+        let anonymous = Arc::new(Principal::anonymous(app.id.clone()));
+        Self { app, trusts, api_keys: ApiKeys::new(api_keys), token_bytes_max, signature_window_ms, memory, anonymous }
     }
 
     /// The app.
@@ -164,7 +167,7 @@ impl Authenticator {
     /// Who comes with the credential.
     pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Principal, AuthError> {
         match credential {
-            Credential::Anonymous if self.app.open => Ok(Principal::anonymous(self.app.id.clone())),
+            Credential::Anonymous if self.app.open => Ok((*self.anonymous).clone()),
             Credential::Anonymous => Err(AuthError::Missing),
             Credential::Token(token) => self.verify_token(token, now_ms).map(|(principal, _)| principal),
             Credential::Ticket(ticket) => self.redeem(ticket, now_ms),
@@ -177,6 +180,14 @@ impl Authenticator {
                 let key = self.api_keys.verify(id, secret)?;
                 Ok(api_key::principal(&self.app, key))
             }
+        }
+    }
+
+    /// The same, for whoever keeps it: all who come without a credential are one.
+    pub fn verify_shared(&self, credential: &Credential, now_ms: u64) -> Result<Arc<Principal>, AuthError> {
+        match credential {
+            Credential::Anonymous if self.app.open => Ok(self.anonymous.clone()),
+            _ => self.verify(credential, now_ms).map(Arc::new),
         }
     }
 

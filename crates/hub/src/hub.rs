@@ -12,7 +12,7 @@ use omnivox_auth::revocation::Revoked;
 use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
-use omnivox_core::command::{Command, Connect, Connection, Credential, Denied, Enter, Manage, Reply};
+use omnivox_core::command::{Command, Connect, Connection, Credential, Denied, Enter, Manage, Reply, Subscribe};
 use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, Principal, decide, granted};
@@ -69,8 +69,8 @@ pub trait Roster: Send + Sync {
 pub enum Outcome {
     /// A reply for the session.
     Reply(Reply),
-    /// The engine's half of a subscribe; the shard opens the gate and makes the reply.
-    Joined(Joined),
+    /// The engine's half of a subscribe, and the subscribe; the shard opens the gate and makes the reply.
+    Joined(Box<Subscribe>, Joined),
 }
 
 /// The way to an outcome.
@@ -199,8 +199,8 @@ impl Hub {
         let door = Door { hub: self, app: &entry.app, principal, caller };
         match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
-            Command::Subscribe(subscribe) => door.subscribe(&subscribe, &[], shard),
-            Command::Admit(subscribe, admitted) => door.subscribe(&subscribe, &admitted, shard),
+            Command::Subscribe(subscribe) => door.subscribe(subscribe, &[], shard),
+            Command::Admit(subscribe, admitted) => door.subscribe(subscribe, &admitted, shard),
             Command::Unsubscribe(_) | Command::UnsubscribePattern(_) => Ok(answer(Reply::Unsubscribed)),
             Command::Publish(drafts) => door.publish(drafts),
             Command::Enter(enter) => door.enter(*enter),
@@ -224,11 +224,11 @@ impl Hub {
     fn connect(&self, connect: &Connect, current: Option<&Principal>) -> Result<Reply, Denied> {
         let now_ms = self.now_ms();
         let verify = |entry: &AppEntry| match current {
-            Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms),
-            None => entry.authenticator.verify(&connect.credential, now_ms),
+            Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms).map(Arc::new),
+            None => entry.authenticator.verify_shared(&connect.credential, now_ms),
         };
         let mut refusal: Option<AuthError> = None;
-        let mut found: Option<(Arc<AppEntry>, Principal)> = None;
+        let mut found: Option<(Arc<AppEntry>, Arc<Principal>)> = None;
         for entry in self.candidates(connect, current)? {
             match verify(&entry) {
                 Ok(principal) => {
@@ -259,11 +259,11 @@ impl Hub {
         if let Some(origin) = connect.origin.as_deref().filter(|origin| !is_own(origin, connect.host.as_deref())) {
             omnivox_auth::origin::allowed(&entry.app.allowed_origins, origin)?;
         }
-        Ok(Reply::Connected(Arc::new(principal)))
+        Ok(Reply::Connected(principal))
     }
 
     /// The apps whose credential it may be.
-    fn candidates(&self, connect: &Connect, current: Option<&Principal>) -> Result<Vec<Arc<AppEntry>>, Denied> {
+    fn candidates(&self, connect: &Connect, current: Option<&Principal>) -> Result<SmallVec<[Arc<AppEntry>; 1]>, Denied> {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(current) = current {
             return Ok(apps.get(&current.app).cloned().into_iter().collect());
@@ -271,7 +271,7 @@ impl Hub {
         if connect.credential != Credential::Anonymous {
             return Ok(apps.values().cloned().collect());
         }
-        let open: Vec<_> = apps.values().filter(|entry| entry.app.open).cloned().collect();
+        let open: SmallVec<[_; 1]> = apps.values().filter(|entry| entry.app.open).cloned().collect();
         match open.len() {
             0 => Ok(apps.values().take(1).cloned().collect()),
             1 => Ok(open),

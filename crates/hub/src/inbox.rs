@@ -131,6 +131,11 @@ impl Inbox {
         self.news.recv_many(into, most).await > 0
     }
 
+    /// Whether no news wait at the moment.
+    pub fn is_empty(&self) -> bool {
+        self.news.is_empty()
+    }
+
     /// The channels whose news were dropped, once everything that was queued before is in `into`. To be called when that has been dealt with.
     pub fn take_overflowed(&mut self, into: &mut Vec<Announcement>) -> Dropped {
         if !self.overflow.any.load(Ordering::Acquire) {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use omnivox_core::Limits;
 use omnivox_core::app::Retention;
 use omnivox_core::engine::{
@@ -192,23 +193,23 @@ impl MemoryEngine {
     }
 
     fn channel<'a>(&self, stripe: &'a mut Stripe, key: &ChannelKey, app: &AppLog) -> Result<&'a mut Channel, EngineError> {
-        if !stripe.channels.contains_key(key) {
-            if self.channels.fetch_add(1, Ordering::Relaxed) >= self.limits.channels_max {
-                self.channels.fetch_sub(1, Ordering::Relaxed);
-                let words = format!("the server has {} channels already; raise the limit or let channels expire", self.limits.channels_max);
-                return Err(EngineError::Limit { setting: "channels_max", words: words.into() });
-            }
-            let fresh = Channel {
-                history: History::new(self.epochs.next(), app.forgotten_stamp.load(Ordering::Relaxed)),
-                retention: Retention::default(),
-                shards: ShardSet::default(),
-                presence: PresenceSet::default(),
-                recent_ids: None,
-                touched_ms: (self.clock)(),
-            };
-            stripe.channels.insert(key.clone(), fresh);
+        let vacant = match stripe.channels.entry(key.clone()) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        if self.channels.fetch_add(1, Ordering::Relaxed) >= self.limits.channels_max {
+            self.channels.fetch_sub(1, Ordering::Relaxed);
+            let words = format!("the server has {} channels already; raise the limit or let channels expire", self.limits.channels_max);
+            return Err(EngineError::Limit { setting: "channels_max", words: words.into() });
         }
-        Ok(stripe.channels.get_mut(key).expect("the channel exists: inserted above"))
+        Ok(vacant.insert(Channel {
+            history: History::new(self.epochs.next(), app.forgotten_stamp.load(Ordering::Relaxed)),
+            retention: Retention::default(),
+            shards: ShardSet::default(),
+            presence: PresenceSet::default(),
+            recent_ids: None,
+            touched_ms: (self.clock)(),
+        }))
     }
 
     fn publish_now(&self, app_id: &AppId, draft: Draft, retention: Retention) -> Result<Published, EngineError> {

@@ -15,7 +15,7 @@ use crate::hub::{Door, Outcome, Running, denied, reply};
 
 impl Door<'_> {
     /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine.
-    pub(crate) fn subscribe(&self, subscribe: &Subscribe, admitted: &[ChannelName], shard: u16) -> Result<Running, Denied> {
+    pub(crate) fn subscribe(&self, subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Running, Denied> {
         let limits = &self.hub.limits();
         if subscribe.channels.is_empty() && subscribe.patterns.is_empty() {
             return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
@@ -41,7 +41,7 @@ impl Door<'_> {
         let watch = (!subscribe.patterns.is_empty()).then(|| self.watch(subscribe.patterns.clone(), wanted));
         let joining = Joining { channels: &subscribe.channels, watch: watch.as_ref(), shard, since: subscribe.since, most };
         let joining = self.hub.log().subscribe(&self.app.id, joining);
-        Ok(Box::pin(async move { joining.await.map(Outcome::Joined).map_err(denied) }))
+        Ok(Box::pin(async move { joining.await.map(|joined| Outcome::Joined(subscribe, joined)).map_err(denied) }))
     }
 
     /// The patterns, cut to the channels with which the caller may do what is wanted.

@@ -85,7 +85,7 @@ impl World {
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.map(|outcome| match outcome {
                 Outcome::Reply(reply) => reply,
-                Outcome::Joined(_) => panic!("only a subscribe joins"),
+                Outcome::Joined(..) => panic!("only a subscribe joins"),
             }),
             Poll::Pending => panic!("the memory engine answers at once"),
         }

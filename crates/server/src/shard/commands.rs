@@ -33,7 +33,7 @@ pub(super) struct Commands {
 pub(super) enum After {
     Nothing,
     Connect,
-    Subscribe { subscribe: Box<Subscribe>, gates: Gates },
+    Subscribe(Gates),
     Entered(ChannelName, Arc<str>),
     Left(ChannelName, Arc<str>),
     Seated(ChannelName),
@@ -80,7 +80,7 @@ impl Shard {
                 tokio::task::spawn_local(async move {
                     let result = running.await;
                     let Some(shard) = this.upgrade() else { return };
-                    let mut shard = shard.borrow_mut();
+                    let mut shard = super::turn(&shard);
                     shard.work.push_back(Work::Finished(at, ticket, after, result));
                     shard.settle();
                 });
@@ -104,7 +104,7 @@ impl Shard {
                     let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
                     gates.patterns.push(self.patterns.gate(&key, at.slot));
                 }
-                After::Subscribe { subscribe: subscribe.clone(), gates }
+                After::Subscribe(gates)
             }
             Command::Unsubscribe(channel) => {
                 self.unsubscribe(at, channel);
@@ -172,8 +172,8 @@ impl Shard {
         let was_waiting =
             self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
         match (after, result) {
-            (After::Subscribe { subscribe, gates }, Ok(Outcome::Joined(joined))) => self.join(at, ticket, *subscribe, &gates, joined),
-            (After::Subscribe { gates, .. }, Err(denied)) => {
+            (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => self.join(at, ticket, &subscribe, &gates, joined),
+            (After::Subscribe(gates), Err(denied)) => {
                 self.abandon(at, &gates);
                 self.step(at, Input::Reply(ticket, Err(denied)));
             }
@@ -182,7 +182,7 @@ impl Shard {
                 self.step(at, Input::Reply(ticket, Ok(reply)));
             }
             (_, Err(denied)) => self.step(at, Input::Reply(ticket, Err(denied))),
-            (_, Ok(Outcome::Joined(_))) => debug_assert!(false, "only a subscribe joins"),
+            (_, Ok(Outcome::Joined(..))) => debug_assert!(false, "only a subscribe joins"),
         }
         if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
             self.start_command(at, ticket, command);
@@ -206,7 +206,7 @@ impl Shard {
                     entries.retain(|(known, entry)| *known != channel || *entry != key);
                 }
             }
-            (After::Connect | After::Nothing | After::Subscribe { .. } | After::Seated(_), _) => {}
+            (After::Connect | After::Nothing | After::Subscribe(_) | After::Seated(_), _) => {}
         }
     }
 
@@ -225,22 +225,22 @@ impl Shard {
     }
 
     /// Opens the gates of a subscribe.
-    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: Subscribe, gates: &Gates, mut joined: Joined) {
+    fn join(&mut self, at: SlotRef, ticket: Ticket, subscribe: &Subscribe, gates: &Gates, mut joined: Joined) {
         if self.slot(at).is_none() {
             return self.abandon(at, gates);
         }
         let mut missed = std::mem::take(&mut joined.missed);
         missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
-        let mut subscribed = subscribed(&subscribe, &joined, &missed);
+        let mut subscribed = subscribed(subscribe, &joined, &missed);
         if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
             self.abandon(at, gates);
             subscribed.missed = missed;
             return self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
         }
         if subscribe.replay == Replay::Deliver {
-            self.replay(at, &subscribe, &mut subscribed, &missed);
+            self.replay(at, subscribe, &mut subscribed, &missed);
         }
-        let mut waited = self.open_gates(at, &subscribe, gates, &joined);
+        let mut waited = self.open_gates(at, subscribe, gates, &joined);
         self.run_events(at);
         self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
         // What came in several channels, or to a pattern too, comes once.
@@ -313,6 +313,9 @@ impl Shard {
 
     /// Lets a stateful session handle what was queued for it before something else comes.
     fn run_events(&mut self, at: SlotRef) {
+        if !self.work.iter().any(|work| matches!(work, Work::Event(to, _) if *to == at)) {
+            return;
+        }
         let mut rest = VecDeque::new();
         while let Some(work) = self.work.pop_front() {
             match work {

@@ -59,7 +59,7 @@ pub(super) enum Mode {
     /// It may send a request.
     Http(Reading),
     /// A request waits for its answer.
-    Waiting(Box<Waiting>),
+    Waiting(Waiting),
     /// A WebSocket.
     WebSocket(ws::Decoder),
     /// A streamed answer.
@@ -108,7 +108,7 @@ pub(super) struct Waiting {
     pub head_only: bool,
     pub http10: bool,
     /// The keys of a WebSocket handshake.
-    pub upgrade: Option<(ws::handshake::AcceptKey, Option<ws::deflate::Agreement>)>,
+    pub upgrade: Option<Box<(ws::handshake::AcceptKey, Option<ws::deflate::Agreement>)>>,
     /// The answer is in the outbox.
     pub answered: bool,
 }

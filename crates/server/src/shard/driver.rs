@@ -55,8 +55,9 @@ impl Shard {
 
     /// Gives a session an input and does what it wants done.
     pub(super) fn step(&mut self, at: SlotRef, input: Input<'_>) {
+        let now = self.now;
         let Some(slot) = self.slot(at) else { return };
-        let actions = slot.handle(input);
+        let actions = slot.handle(now, input);
         self.perform(at, actions);
     }
 
@@ -157,16 +158,6 @@ impl Shard {
             conn.push_direct(frame);
             self.flush(key);
         }
-    }
-
-    /// Puts a frame into a session's outbox.
-    fn push(&mut self, at: SlotRef, frame: Frame) {
-        let limits = self.common.outbox_limits;
-        let Some(slot) = self.slot(at) else { return };
-        if slot.outbox.push(frame, &limits).is_err() {
-            self.slow.push(at);
-        }
-        self.mark_dirty(at);
     }
 
     pub(super) fn mark_dirty(&mut self, at: SlotRef) {

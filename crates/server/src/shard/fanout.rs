@@ -3,6 +3,7 @@
 //! The hot loop touches a member's slot and its outbox, nothing else: no allocation, no lock, no clock. Sockets are written afterwards, once for
 //! everything that a turn put into an outbox.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use omnivox_core::engine::{Announcement, Whom};
 use omnivox_core::event::Event;
 use omnivox_core::grants::{Permissions, Principal, granted};
 use omnivox_core::name::ChannelKey;
+use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::{EncodingKey, Frame, Publication};
 use omnivox_hub::AppEntry;
 use omnivox_hub::inbox::Dropped;
@@ -74,6 +76,56 @@ impl ReplayCache {
 /// Bytes of frames that are joined into one.
 const JOINED_BYTES_MAX: usize = 64 << 10;
 
+/// What every member of a group gets.
+pub(super) enum Parcel<'e> {
+    /// A frame for the outbox.
+    Frame(Frame),
+    /// The one frame that the session waits for.
+    Once(Frame),
+    /// The event itself, for a session that handles each.
+    Event(&'e Event),
+}
+
+impl<'e> Parcel<'e> {
+    /// The event as a group asked for it; none when it can't be shown in the group's format.
+    pub(super) fn new(delivery: &Delivery, event: &'e Event, encode: impl FnOnce(&EncodingKey) -> Option<Frame>) -> Option<Self> {
+        match delivery {
+            Delivery::Shared(key) => encode(key).map(Self::Frame),
+            Delivery::Once(key) => encode(key).map(Self::Once),
+            Delivery::Stateful => Some(Self::Event(event)),
+        }
+    }
+}
+
+/// What fan-out leaves to the rest of the turn: slots to write, clients to cut off, sessions to step.
+pub(super) struct Leavings<'s> {
+    pub limits: &'s OutboxLimits,
+    pub dirty: &'s mut Vec<u32>,
+    pub slow: &'s mut Vec<SlotRef>,
+    pub work: &'s mut VecDeque<Work>,
+}
+
+impl Leavings<'_> {
+    /// Gives a member its copy.
+    pub(super) fn give(&mut self, member: u32, slot: &mut Slot, parcel: &Parcel<'_>) {
+        match parcel {
+            Parcel::Frame(frame) => self.push(member, slot, frame.clone()),
+            Parcel::Once(frame) => self.work.push_back(Work::Once(slot.at(member as usize), frame.clone())),
+            Parcel::Event(event) => self.work.push_back(Work::Event(slot.at(member as usize), (*event).clone())),
+        }
+    }
+
+    /// Puts a frame into a member's outbox.
+    pub(super) fn push(&mut self, member: u32, slot: &mut Slot, frame: Frame) {
+        if slot.outbox.push(frame, self.limits).is_err() {
+            self.slow.push(slot.at(member as usize));
+        }
+        if !std::mem::replace(&mut slot.dirty, true) {
+            self.dirty.push(member);
+        }
+    }
+}
+
 impl Shard {
     /// Takes all news, in order. Publications that follow each other in one channel go out as one.
     pub(super) fn take_all(&mut self, news: &mut Vec<Announcement>) {
@@ -123,6 +175,7 @@ impl Shard {
     fn fan_out_run(&mut self, channel: u32, run: &[Arc<Publication>]) {
         let Self { table, sessions, common, dirty, slow, encoding, work, .. } = self;
         let metrics = &common.metrics[usize::from(self.id)];
+        let mut leavings = Leavings { limits: &common.outbox_limits, dirty, slow, work };
         let offset_of = |publication: &Arc<Publication>| publication.places[0].position.offset;
         let (before, last) = (offset_of(&run[0]) - 1, offset_of(&run[run.len() - 1]));
         let events: Vec<Event> = run.iter().map(|publication| Event::publication(publication, 0)).collect();
@@ -133,7 +186,7 @@ impl Shard {
                     let Some(slot) = sessions.get(member as usize) else { continue };
                     let at = SlotRef { slot: member, generation: slot.generation };
                     let missing = events.iter().zip(run).filter(|(_, publication)| offset_of(publication) > from);
-                    work.extend(missing.map(|(event, _)| Work::Event(at, event.clone())));
+                    leavings.work.extend(missing.map(|(event, _)| Work::Event(at, event.clone())));
                 }
                 continue;
             };
@@ -147,25 +200,20 @@ impl Shard {
             let once = matches!(group.delivery, Delivery::Once(_));
             for (member, from) in group.members_and_marks().filter(|(_, from)| *from < last) {
                 let Some(slot) = sessions.get_mut(member as usize) else { continue };
-                let at = SlotRef { slot: member, generation: slot.generation };
                 if once {
                     let first = frames.iter().find(|(offset, _)| *offset > from);
                     delivered += u64::from(first.is_some());
-                    work.extend(first.map(|(_, frame)| Work::Once(at, frame.clone())));
+                    let at = slot.at(member as usize);
+                    leavings.work.extend(first.map(|(_, frame)| Work::Once(at, frame.clone())));
                     continue;
                 }
                 let single: &[(u64, Frame)] = if from <= before { &[] } else { &frames };
                 let whole = if from <= before { &joined[..] } else { &[] };
                 let missing = whole.iter().chain(single.iter().filter(|(offset, _)| *offset > from).map(|(_, frame)| frame));
                 for frame in missing {
-                    if slot.outbox.push(frame.clone(), &common.outbox_limits).is_err() {
-                        slow.push(at);
-                    }
+                    leavings.push(member, slot, frame.clone());
                 }
                 delivered += frames.iter().filter(|(offset, _)| *offset > from).count() as u64;
-                if !std::mem::replace(&mut slot.dirty, true) {
-                    dirty.push(member);
-                }
             }
         }
         add(&metrics.deliveries_total, delivered);
@@ -246,17 +294,13 @@ impl Shard {
         let event = Event::publication(publication, place);
         let offset = publication.places[place].position.offset;
         let chosen = Chosen::of(common, table, publication);
+        let mut leavings = Leavings { limits: &common.outbox_limits, dirty, slow, work };
         let mut delivered = 0;
         for group in table.channel(channel).groups() {
-            let frame = match &group.delivery {
-                Delivery::Shared(key) | Delivery::Once(key) => {
-                    let Some(frame) = encode(common, key, &event, encoding) else { continue };
-                    add(&metrics.encodings_total, 1);
-                    Some(frame)
-                }
-                Delivery::Stateful => None,
-            };
-            let once = matches!(group.delivery, Delivery::Once(_));
+            let parcel = Parcel::new(&group.delivery, &event, |key| {
+                encode(common, key, &event, encoding).inspect(|_| add(&metrics.encodings_total, 1))
+            });
+            let Some(parcel) = parcel else { continue };
             for member in group.members_behind(offset) {
                 let Some(slot) = sessions.get_mut(member as usize) else { continue };
                 if chosen.as_ref().is_some_and(|chosen| !chosen.means(self.id, member, slot)) {
@@ -266,19 +310,7 @@ impl Shard {
                     continue;
                 }
                 delivered += 1;
-                let at = SlotRef { slot: member, generation: slot.generation };
-                match &frame {
-                    Some(frame) if once => work.push_back(Work::Once(at, frame.clone())),
-                    Some(frame) => {
-                        if slot.outbox.push(frame.clone(), &common.outbox_limits).is_err() {
-                            slow.push(at);
-                        }
-                        if !std::mem::replace(&mut slot.dirty, true) {
-                            dirty.push(member);
-                        }
-                    }
-                    None => work.push_back(Work::Event(at, event.clone())),
-                }
+                leavings.give(member, slot, &parcel);
             }
         }
         add(&metrics.deliveries_total, delivered);
@@ -287,27 +319,12 @@ impl Shard {
     /// Tells all subscribers of a channel of something that is not a publication; only those who asked for presence when it is that.
     pub(super) fn broadcast(&mut self, channel: u32, event: &Event, presence: bool) {
         let Self { table, sessions, common, dirty, slow, encoding, work, .. } = self;
+        let mut leavings = Leavings { limits: &common.outbox_limits, dirty, slow, work };
         for group in table.channel(channel).groups().filter(|group| group.presence || !presence) {
-            let (frame, once) = match &group.delivery {
-                Delivery::Shared(key) => (encode(common, key, event, encoding), false),
-                Delivery::Once(key) => (encode(common, key, event, encoding), true),
-                Delivery::Stateful => (None, false),
-            };
+            let Some(parcel) = Parcel::new(&group.delivery, event, |key| encode(common, key, event, encoding)) else { continue };
             for member in group.members() {
-                let Some(slot) = sessions.get_mut(member as usize) else { continue };
-                let at = SlotRef { slot: member, generation: slot.generation };
-                match &frame {
-                    Some(frame) if once => work.push_back(Work::Once(at, frame.clone())),
-                    Some(frame) => {
-                        if slot.outbox.push(frame.clone(), &common.outbox_limits).is_err() {
-                            slow.push(at);
-                        }
-                        if !std::mem::replace(&mut slot.dirty, true) {
-                            dirty.push(member);
-                        }
-                    }
-                    None if group.delivery == Delivery::Stateful => work.push_back(Work::Event(at, event.clone())),
-                    None => {}
+                if let Some(slot) = sessions.get_mut(member as usize) {
+                    leavings.give(member, slot, &parcel);
                 }
             }
         }
@@ -348,12 +365,15 @@ impl Shard {
         if matches!(delivery, Delivery::Once(_)) {
             return self.work.push_back(Work::Once(at, frame));
         }
-        let limits = self.common.outbox_limits;
-        let Some(slot) = self.slot(at) else { return };
-        if slot.outbox.push(frame, &limits).is_err() {
-            self.slow.push(at);
+        self.push(at, frame);
+    }
+
+    /// Puts a frame into a session's outbox.
+    pub(super) fn push(&mut self, at: SlotRef, frame: Frame) {
+        let Self { sessions, common, dirty, slow, work, .. } = self;
+        if let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation) {
+            Leavings { limits: &common.outbox_limits, dirty, slow, work }.push(at.slot, slot, frame);
         }
-        self.mark_dirty(at);
     }
 
     pub(super) fn is_meant(&self, at: SlotRef, publication: &Publication) -> bool {

@@ -5,6 +5,7 @@
 use std::io::IoSlice;
 use std::task::{Context, Poll};
 
+use omnivox_core::Frame;
 use omnivox_core::command::CloseReason;
 use smallvec::SmallVec;
 
@@ -37,9 +38,31 @@ impl Shard {
         }
     }
 
+    /// Writes a frame at once if nothing waits before it; what the socket does not take waits in the connection's own outbox. True when nothing
+    /// is left.
+    pub(super) fn write_through(&mut self, key: u32, frame: Frame) -> bool {
+        let Some(conn) = self.conns.get_mut(key as usize) else { return false };
+        if conn.blocked || conn.direct.as_ref().is_some_and(|direct| !direct.is_empty()) {
+            conn.push_direct(frame);
+            return false;
+        }
+        let count = match conn.io.try_write(&[IoSlice::new(frame.wire())]) {
+            Poll::Ready(Ok(count)) => count,
+            // The task will meet the same error, or a socket with room.
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        if count < frame.len() {
+            conn.push_direct(Frame::raw(frame.wire().slice(count..)));
+        }
+        let metrics = &self.common.metrics[usize::from(self.id)];
+        add(&metrics.bytes_out_total, count as u64);
+        add(&metrics.writes_total, u64::from(count > 0));
+        count == frame.len()
+    }
+
     /// Writes until nothing waits or the socket is full; with a context its task is woken when there is room again.
     pub(super) fn write(&mut self, key: u32, mut cx: Option<&mut Context<'_>>) -> Fate {
-        let Self { conns, sessions, common, .. } = self;
+        let Self { conns, sessions, common, now, .. } = self;
         let Some(conn) = conns.get_mut(key as usize) else { return Fate::Gone };
         let mut slot = conn.session.and_then(|at| sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation));
         loop {
@@ -71,7 +94,7 @@ impl Shard {
                 Poll::Pending if cx.is_none() => return Fate::Blocked,
                 Poll::Pending => {
                     conn.blocked = true;
-                    let late = outbox.check_soft(super::now(), &common.outbox_limits).is_err();
+                    let late = outbox.check_soft(*now, &common.outbox_limits).is_err();
                     let slot = conn.session;
                     if late && let Some(at) = slot {
                         self.slow.push(at);
@@ -113,7 +136,7 @@ impl Shard {
             Mode::Stream { chunked } => {
                 sub(&metrics.stream_connections, 1);
                 if *chunked {
-                    conn.push_direct(omnivox_core::Frame::raw(bytes::Bytes::from_static(b"0\r\n\r\n")));
+                    conn.push_direct(Frame::raw(bytes::Bytes::from_static(b"0\r\n\r\n")));
                 }
             }
             Mode::Waiting(waiting) if !waiting.answered => sub(&metrics.held_requests, 1),

@@ -114,13 +114,13 @@ impl Shard {
                 Ok(accept) => {
                     let deflate = if self.common.deflate { accept.extensions.accept() } else { None };
                     upgrade = Upgrade::WebSocket { deflate: deflate.is_some_and(ws::deflate::Agreement::has_largest_window) };
-                    waiting.upgrade = Some((accept.key, deflate));
+                    waiting.upgrade = Some(Box::new((accept.key, deflate)));
                 }
                 Err(refusal) => bad_handshake = Some(refusal),
             }
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
-        conn.mode = Mode::Waiting(Box::new(waiting));
+        conn.mode = Mode::Waiting(waiting);
         let peer = self.common.proxies.client(conn.peer, |name| head.headers(name));
         add(&self.metrics().held_requests, 1);
         if let Some(refusal) = bad_handshake {
@@ -134,16 +134,7 @@ impl Shard {
         if let Err(refused) = http1::path::check(head.path()) {
             return self.refuse(key, 400, refused.code(), &refused.to_string());
         }
-        let names: String = head.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-        let mut rest = names.as_str();
-        let headers: SmallVec<[(&str, &[u8]); 24]> = head
-            .iter()
-            .map(|(name, value)| {
-                let (lower, after) = rest.split_at(name.len());
-                rest = after;
-                (lower, value)
-            })
-            .collect();
+        let headers: SmallVec<[(&str, &[u8]); 24]> = head.iter().collect();
         let request = Request {
             method: head.method(),
             path: head.path(),
@@ -168,7 +159,7 @@ impl Shard {
 
     /// Lets a request in as far as its address may send one. Our own proxies, when they name no client, are let in.
     fn count_request(&self, ip: std::net::IpAddr) -> Result<(), Refused> {
-        if self.common.proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, super::now()) }
+        if self.common.proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, self.now) }
     }
 
     /// Lets only known hosts and origins in, where that is asked for.
@@ -178,16 +169,17 @@ impl Shard {
             let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
             Some(error(403, "host_not_allowed", &words))
         };
+        let is_known = |authority: &str| {
+            let name = without_port(authority);
+            gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
         let host = host.unwrap_or_default();
-        if !gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(without_port(host))) {
+        if !is_known(host) {
             return refuse("host", host);
         }
         let origin = request.header("origin")?;
         let origin_host = origin.split_once("://").map_or("", |(_, rest)| rest);
-        if gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(without_port(origin_host))) {
-            return None;
-        }
-        refuse("origin", origin)
+        if is_known(origin_host) { None } else { refuse("origin", origin) }
     }
 
     fn open(&mut self, key: u32, request: &Request<'_>, parsed: &Parsed) {
@@ -207,7 +199,7 @@ impl Shard {
         let generation = self.next_generation();
         let opening = SlotRef { slot: self.sessions.vacant_key() as u32, generation };
         let session = self.session_id(opening);
-        let context = OpenContext { now: super::now(), unix_ms, entropy, shard: self.id, dialect: index, session };
+        let context = OpenContext { now: self.now, unix_ms, entropy, shard: self.id, dialect: index, session };
         let at = match dialect.open(&context, request) {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {
@@ -229,9 +221,10 @@ impl Shard {
             },
         };
         self.conns[key as usize].session = Some(at);
+        let now = self.now;
         let Some(slot) = self.sessions.get_mut(at.slot as usize) else { return };
         slot.exchanges.push(key);
-        let actions = slot.handle(Input::Exchange(ExchangeId(key), request));
+        let actions = slot.handle(now, Input::Exchange(ExchangeId(key), request));
         self.perform(at, actions);
         self.run_work();
     }
@@ -272,9 +265,7 @@ impl Shard {
         if !waiting.head_only {
             answer.extend_from_slice(&response.body);
         }
-        conn.push_direct(Frame::raw(answer.freeze()));
-        sub(&self.common.metrics[usize::from(self.id)].held_requests, 1);
-        self.flush_answer(key);
+        self.write_answer(key, Frame::raw(answer.freeze()));
     }
 
     /// Answers with bytes that are a whole answer already.
@@ -286,15 +277,17 @@ impl Shard {
         }
         waiting.answered = true;
         conn.session = None;
-        conn.push_direct(answer);
-        sub(&self.common.metrics[usize::from(self.id)].held_requests, 1);
-        self.flush_answer(key);
+        self.write_answer(key, answer);
     }
 
-    /// Writes an answer, and lets the connection's task go on with the next request.
-    fn flush_answer(&mut self, key: u32) {
-        self.flush(key);
-        self.wake(key);
+    /// Writes an answer. When all of it went out and no further request waits, the exchange is over; else the connection's task goes on.
+    fn write_answer(&mut self, key: u32, answer: Frame) {
+        sub(&self.metrics().held_requests, 1);
+        let written = self.write_through(key, answer);
+        let idle = self.conns.get(key as usize).is_some_and(|conn| conn.unread.is_empty());
+        if !(written && idle && self.end_exchange(key)) {
+            self.wake(key);
+        }
     }
 
     /// When an answer has been written: the next request, or the end. True when there is something to read again.
@@ -327,7 +320,7 @@ impl Shard {
     pub(super) fn upgrade(&mut self, key: u32, protocol: Option<&str>, message_bytes_max: usize) -> bool {
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
         let Mode::Waiting(waiting) = &mut conn.mode else { return false };
-        let Some((key_answer, deflate)) = waiting.upgrade.take() else { return false };
+        let Some((key_answer, deflate)) = waiting.upgrade.take().map(|upgrade| *upgrade) else { return false };
         let accept =
             handshake::Accept { key: key_answer, protocols: protocol.into_iter().collect(), extensions: ws::deflate::Offers::default() };
         let mut head = BytesMut::with_capacity(192);
@@ -482,8 +475,6 @@ fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Bo
 }
 
 fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if authority[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &authority[..colon],
-        _ => authority,
-    }
+    let name = authority.trim_end_matches(|c: char| c.is_ascii_digit());
+    name.strip_suffix(':').unwrap_or(authority)
 }

@@ -27,7 +27,7 @@ mod secure;
 mod slot;
 mod timers;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
@@ -173,6 +173,8 @@ pub(crate) struct Shard {
     /// What is still to be done in this turn.
     work: VecDeque<Work>,
     wheel: Wheel<timers::Timer>,
+    /// For each slot of `sessions` the time of its earliest entry in the wheel; 0 for none.
+    session_timers_ms: Vec<u64>,
     timer_target_ms: u64,
     timer_wake: Rc<Notify>,
     scratch: Box<[u8]>,
@@ -182,6 +184,8 @@ pub(crate) struct Shard {
     swept_ms: u64,
     generations: u32,
     start: Instant,
+    /// When the turn began.
+    now: Instant,
     /// True from the moment when everyone is sent away.
     draining: watch::Sender<bool>,
     this: Weak<RefCell<Self>>,
@@ -193,6 +197,13 @@ type Shared = Rc<RefCell<Shard>>;
 /// The time, as the runtime counts it: a test's runtime may run ahead of the world.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Begins a turn. All that happens in it happens at one time, so that the clock is read once and not for each step.
+fn turn(shard: &Shared) -> RefMut<'_, Shard> {
+    let mut shard = shard.borrow_mut();
+    shard.now = now();
+    shard
 }
 
 /// Runs a shard on the calling thread until it is told to stop.
@@ -219,7 +230,7 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
     let mut news: Vec<Announcement> = Vec::new();
     while inbox.receive(&mut news, NEWS_MAX).await {
         {
-            let mut shard = shard.borrow_mut();
+            let mut shard = turn(&shard);
             let dropped = loop {
                 shard.take_all(&mut news);
                 let dropped = inbox.take_overflowed(&mut news);
@@ -230,8 +241,10 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
             shard.reread(&dropped);
             shard.settle();
         }
-        // Let reads and timers have their turn even when news never end.
-        tokio::task::yield_now().await;
+        // Let reads and timers have their turn even when news never end; when they have ended, yielding would only look at all sockets once more.
+        if !inbox.is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -268,7 +281,7 @@ fn welcome(shard: &Shared, stream: tokio::net::TcpStream, peer: Peer, tls: bool,
 }
 
 fn admit(shard: &Shared, io: Io, peer: Peer, share: Share) {
-    let key = shard.borrow_mut().insert_conn(io, peer, share);
+    let key = turn(shard).insert_conn(io, peer, share);
     tokio::task::spawn_local(attend(shard.clone(), key));
 }
 
@@ -281,7 +294,7 @@ fn adopt(shard: &Shared, handoff: Handoff) {
         HandoffIo::Other(stream) => Io::Other(stream),
     };
     let key = {
-        let mut shard = shard.borrow_mut();
+        let mut shard = turn(shard);
         let key = shard.insert_conn(io, handoff.peer, handoff.share);
         shard.conns[key as usize].unread = handoff.unread;
         shard.dispatch(key, handoff.request);
@@ -293,7 +306,7 @@ fn adopt(shard: &Shared, handoff: Handoff) {
 
 /// The task of one connection: it looks at the connection whenever its socket has something to tell.
 async fn attend(shard: Shared, key: u32) {
-    std::future::poll_fn(|cx| shard.borrow_mut().poll_conn(key, cx)).await;
+    std::future::poll_fn(|cx| turn(&shard).poll_conn(key, cx)).await;
 }
 
 /// Sends everyone away at the configured pace.
@@ -306,7 +319,7 @@ async fn drain(shard: Shared) {
         let due = pace.due(begun.elapsed()).saturating_sub(sent_away).min(pace.step_max());
         sent_away += due;
         {
-            let mut shard = shard.borrow_mut();
+            let mut shard = turn(&shard);
             let idle: Vec<u32> =
                 shard.conns.iter().filter(|(_, conn)| matches!(conn.mode, Mode::Http(_))).map(|(key, _)| key as u32).collect();
             idle.into_iter().for_each(|key| shard.begin_close(key));
@@ -341,6 +354,7 @@ impl Shard {
             slow: Vec::new(),
             work: VecDeque::new(),
             wheel: Wheel::new(timers::SLOTS),
+            session_timers_ms: Vec::new(),
             timer_target_ms: u64::MAX,
             timer_wake: Rc::new(Notify::new()),
             scratch: vec![0; SCRATCH_BYTES].into(),
@@ -350,6 +364,7 @@ impl Shard {
             swept_ms: 0,
             generations: 0,
             start: now(),
+            now: now(),
             draining: watch::Sender::new(false),
             this,
         }
@@ -361,7 +376,7 @@ impl Shard {
 
     /// Milliseconds since the shard started.
     fn now_ms(&self) -> u64 {
-        now().saturating_duration_since(self.start).as_millis() as u64
+        self.now.saturating_duration_since(self.start).as_millis() as u64
     }
 
     fn next_generation(&mut self) -> u32 {

@@ -16,8 +16,7 @@ use smallvec::SmallVec;
 
 use super::Shard;
 use super::conn::SlotRef;
-use super::driver::Work;
-use super::fanout::{Chosen, encode};
+use super::fanout::{Chosen, Leavings, Parcel, encode};
 use crate::metrics::add;
 
 /// Who may do something with a channel.
@@ -91,22 +90,15 @@ impl Shard {
         let chosen = Chosen::of(common, table, publication);
         let event = Event::publication(publication, place);
         let mut frames = Frames::default();
+        let mut leavings = Leavings { limits: &common.outbox_limits, dirty, slow, work };
         let mut delivered = 0;
         for at in found {
             patterns.pattern_mut(at).hold(publication, place);
             for group in patterns.pattern(at).groups() {
-                let frame = match &group.delivery {
-                    Delivery::Shared(key) | Delivery::Once(key) => {
-                        let made = frames.of(key, || {
-                            add(&metrics.encodings_total, 1);
-                            encode(common, key, &event, encoding)
-                        });
-                        let Some(frame) = made else { continue };
-                        Some(frame)
-                    }
-                    Delivery::Stateful => None,
-                };
-                let once = matches!(group.delivery, Delivery::Once(_));
+                let parcel = Parcel::new(&group.delivery, &event, |key| {
+                    frames.of(key, || encode(common, key, &event, encoding).inspect(|_| add(&metrics.encodings_total, 1)))
+                });
+                let Some(parcel) = parcel else { continue };
                 for member in group.members_behind(publication.cursor.stamp) {
                     let Some(slot) = sessions.get_mut(member as usize) else { continue };
                     let meant = chosen.as_ref().is_none_or(|chosen| chosen.means(self.id, member, slot));
@@ -115,19 +107,7 @@ impl Shard {
                     }
                     slot.last_stamp = publication.cursor.stamp;
                     delivered += 1;
-                    let at = SlotRef { slot: member, generation: slot.generation };
-                    match &frame {
-                        Some(frame) if once => work.push_back(Work::Once(at, frame.clone())),
-                        Some(frame) => {
-                            if slot.outbox.push(frame.clone(), &common.outbox_limits).is_err() {
-                                slow.push(at);
-                            }
-                            if !std::mem::replace(&mut slot.dirty, true) {
-                                dirty.push(member);
-                            }
-                        }
-                        None => work.push_back(Work::Event(at, event.clone())),
-                    }
+                    leavings.give(member, slot, &parcel);
                 }
             }
         }

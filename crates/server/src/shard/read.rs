@@ -18,6 +18,7 @@ const PIPELINED_BYTES_MAX: usize = 64 << 10;
 impl Shard {
     /// Does everything that a connection can do now.
     pub(super) fn progress(&mut self, key: u32, cx: &mut Context<'_>) -> Fate {
+        let now_ms = self.now_ms();
         for _ in 0..READS_MAX {
             self.take_unread(key);
             self.settle();
@@ -34,7 +35,7 @@ impl Shard {
             if let Mode::Closing { deadline_ms, shut } = &mut conn.mode {
                 if !conn.blocked && !*shut {
                     *shut = true;
-                    let linger = super::now().saturating_duration_since(self.start).as_millis() as u64 + LINGER_MS;
+                    let linger = now_ms + LINGER_MS;
                     *deadline_ms = (*deadline_ms).min(linger);
                     if let Poll::Ready(Err(_)) = conn.io.poll_shutdown(cx) {
                         return Fate::Gone;
@@ -42,7 +43,7 @@ impl Shard {
                     self.schedule_conn_deadline(key);
                     continue;
                 }
-                if *deadline_ms <= super::now().saturating_duration_since(self.start).as_millis() as u64 {
+                if *deadline_ms <= now_ms {
                     return Fate::Gone;
                 }
             }
@@ -98,7 +99,7 @@ impl Shard {
     /// Gives the messages in `bytes` to the session, one after the other.
     fn take_frames(&mut self, key: u32, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
-            let Self { conns, sessions, .. } = self;
+            let Self { conns, sessions, now, .. } = self;
             let Some(conn) = conns.get_mut(key as usize) else { return };
             let Mode::WebSocket(decoder) = &mut conn.mode else { return };
             let (consumed, message) = match decoder.step(bytes) {
@@ -135,7 +136,7 @@ impl Shard {
                 && let Some(at) = at
                 && let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation)
             {
-                let actions = slot.handle(input);
+                let actions = slot.handle(*now, input);
                 add(&self.metrics().messages_in_total, 1);
                 self.perform(at, actions);
                 self.run_work();

@@ -63,7 +63,7 @@ impl Shard {
         tokio::task::spawn_local(async move {
             let page: Result<HistoryPage, EngineError> = reading.await;
             let Some(shard) = this.upgrade() else { return };
-            let mut shard = shard.borrow_mut();
+            let mut shard = super::turn(&shard);
             match page {
                 Ok(page) => shard.catch_up(vec![Page { key, page, for_patterns }], &dropped),
                 Err(error) => tracing::warn!(%error, "a channel could not be read again"),

@@ -33,15 +33,13 @@ pub(super) struct Slot {
     pub exchanges: SmallVec<[u32; 1]>,
     pub hold: Option<Box<(u32, Drain)>>,
     pub outbox: Outbox,
-    pub seats: Vec<Seating>,
+    pub seats: SmallVec<[Seating; 1]>,
     /// Its seats at patterns.
     #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
     pub pattern_seats: Option<Box<Vec<Seating>>>,
     /// Its entries in presence sets.
     pub entries: Option<Box<Entries>>,
     pub commands: Option<Box<Commands>>,
-    /// The time of its entry in the wheel; 0 for none.
-    pub timer_ms: u64,
     /// Whether the wheel has an entry for the end of its credential.
     pub expiry_watched: bool,
     pub key: Option<Box<str>>,
@@ -74,11 +72,10 @@ impl Slot {
             exchanges: SmallVec::new(),
             hold: None,
             outbox: Outbox::default(),
-            seats: Vec::new(),
+            seats: SmallVec::new(),
             pattern_seats: None,
             entries: None,
             commands: None,
-            timer_ms: 0,
             expiry_watched: false,
             key: new.key,
             last_stamp: 0,
@@ -94,7 +91,7 @@ impl Slot {
     }
 
     /// Gives the session an input and takes its actions.
-    pub(super) fn handle(&mut self, input: Input<'_>) -> Actions {
+    pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) -> Actions {
         let mut actions = Actions::default();
         if let Input::Exchange(exchange, _) = &input
             && self.opened_by.is_none()
@@ -102,7 +99,7 @@ impl Slot {
             self.opened_by = Some(exchange.0);
         }
         if let Some(session) = &mut self.session {
-            session.handle(super::now(), input, &mut actions);
+            session.handle(now, input, &mut actions);
         }
         actions
     }

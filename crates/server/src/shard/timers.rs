@@ -31,8 +31,8 @@ const EXPIRY_LOOK_MS: u64 = 60_000;
 pub(crate) enum Timer {
     /// A connection, and which use of its slot.
     Conn(u32, u32),
-    /// A session.
-    Session(SlotRef),
+    /// Whatever session is in that slot by then.
+    Session(u32),
     /// A session whose credential ends.
     Expiry(SlotRef),
 }
@@ -46,7 +46,7 @@ pub(super) async fn run(shard: Shared) {
     let mut due = Vec::new();
     loop {
         let target_ms = {
-            let mut shard = shard.borrow_mut();
+            let mut shard = super::turn(&shard);
             shard.turn_wheel(&mut due);
             shard.timer_target_ms
         };
@@ -82,10 +82,11 @@ impl Shard {
                         self.schedule_expiry(at);
                     }
                 }
-                Timer::Session(at) => {
-                    if let Some(slot) = self.slot(at) {
-                        slot.timer_ms = 0;
-                        if slot.next_timeout().is_some_and(|timeout| timeout <= super::now()) {
+                Timer::Session(slot_index) => {
+                    self.session_timers_ms[slot_index as usize] = 0;
+                    if let Some(slot) = self.sessions.get(slot_index as usize) {
+                        let at = slot.at(slot_index as usize);
+                        if slot.next_timeout().is_some_and(|timeout| timeout <= self.now) {
                             self.work.push_back(Work::Timeout(at));
                         } else {
                             self.schedule_session(at);
@@ -111,16 +112,22 @@ impl Shard {
     }
 
     /// Makes sure that a session is looked at when it wants to be.
+    ///
+    /// The entry belongs to the slot and outlives the session: of polls that follow each other in one slot only the first makes one.
     pub(super) fn schedule_session(&mut self, at: SlotRef) {
         let start = self.start;
-        let Some(slot) = self.slot(at) else { return };
-        let Some(timeout) = slot.next_timeout() else { return };
+        let Some(timeout) = self.slot(at).and_then(|slot| slot.next_timeout()) else { return };
         let at_ms = (timeout.saturating_duration_since(start).as_micros() as u64).div_ceil(1000).max(1);
-        if slot.timer_ms != 0 && slot.timer_ms <= at_ms {
+        let slot_index = at.slot as usize;
+        if self.session_timers_ms.len() <= slot_index {
+            self.session_timers_ms.resize(self.sessions.capacity().max(slot_index + 1), 0);
+        }
+        let entry_ms = &mut self.session_timers_ms[slot_index];
+        if *entry_ms != 0 && *entry_ms <= at_ms {
             return;
         }
-        slot.timer_ms = at_ms;
-        self.schedule(at_ms, Timer::Session(at));
+        *entry_ms = at_ms;
+        self.schedule(at_ms, Timer::Session(at.slot));
     }
 
     /// How long a session's credential is good for still, with the grace that clocks are given.
@@ -232,9 +239,9 @@ impl Shard {
 
     /// Checks whether a client has been slow for too long.
     fn check_slow(&mut self, key: u32) {
-        let limits = self.common.outbox_limits;
+        let (limits, now) = (self.common.outbox_limits, self.now);
         let Some(at) = self.conns.get(key as usize).filter(|conn| conn.blocked).and_then(|conn| conn.session) else { return };
-        let late = self.slot(at).is_some_and(|slot| slot.outbox.check_soft(super::now(), &limits).is_err());
+        let late = self.slot(at).is_some_and(|slot| slot.outbox.check_soft(now, &limits).is_err());
         if late {
             self.slow.push(at);
         } else {
