@@ -62,6 +62,14 @@ fn saturation_and_rooms() {
 }
 
 #[test]
+fn a_floor_may_have_several_threads() {
+    let server = "{tool} floor --kind a --threads 3 --port {port}";
+    for transport in ["ws", "poll"] {
+        check_clean(&format!("fanout -n 50 --rate 250 --seconds 0.2 --rounds 2 --transport {transport}"), server, Some(5_000));
+    }
+}
+
+#[test]
 fn a_server_that_does_not_start_fails_the_run() {
     let output = bench("fanout -n 2 --rounds 1 --no-floors", "false {port}");
     assert_eq!(output.status.code(), Some(1));

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::talk::{Opcode, write_frame};
 
 /// A publish message of the native protocol.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Draft {
     pub(super) channel: String,
     event: String,

@@ -7,6 +7,9 @@
 //! - kind `b` takes in all that has arrived, then writes to each subscriber once all that is due to it.
 //!
 //! What omnivox costs above them is the price of being a server. A floor runs as a process of its own, so that its CPU time can be told apart.
+//!
+//! With `--threads` a floor deals its connections out to several such loops, each on a thread of its own, and the one that reads a message wakes the
+//! others: what more than one core costs even there.
 
 mod channel;
 mod client;
@@ -14,11 +17,12 @@ mod client;
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, mpsc};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
 
 use channel::{Channel, Draft};
@@ -34,6 +38,10 @@ pub struct FloorOptions {
     /// Port on 127.0.0.1
     #[arg(long)]
     pub port: u16,
+
+    /// Loops, each on a thread of its own with its share of the connections
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
 }
 
 /// Which floor.
@@ -49,16 +57,56 @@ pub enum FloorKind {
 pub(crate) fn serve(options: &FloorOptions) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).context("ending with the load tool")?;
     crate::sockets::raise_open_files();
-    let mut floor = Floor::bind(options)?;
-    loop {
-        floor.turn()?;
+    let (mut floors, mut ways): (Vec<Floor>, Vec<Way>) = (Vec::new(), Vec::new());
+    for _ in 0..options.threads {
+        let (floor, way) = Floor::new(options.kind)?;
+        floors.push(floor);
+        ways.push(way);
+    }
+    for (at, floor) in floors.iter_mut().enumerate() {
+        floor.others = ways.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, way)| way.clone()).collect();
+    }
+    let mut first = floors.remove(0);
+    first.listen(options.port)?;
+    for mut floor in floors {
+        std::thread::spawn(move || {
+            if let Err(error) = floor.run() {
+                eprintln!("a floor's thread: {error:#}");
+                std::process::exit(1);
+            }
+        });
+    }
+    first.run()
+}
+
+/// What comes to a loop from another one.
+enum Visit {
+    Client(TcpStream),
+    Draft(Draft),
+}
+
+/// The way to a loop on another thread.
+#[derive(Clone)]
+struct Way {
+    visits: mpsc::Sender<Visit>,
+    waker: Arc<Waker>,
+}
+
+impl Way {
+    fn send(&self, visit: Visit) {
+        // The process ends with any of its loops.
+        let _ = self.visits.send(visit);
+        let _ = self.waker.wake();
     }
 }
 
 struct Floor {
     kind: FloorKind,
     poll: Poll,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
+    visits: mpsc::Receiver<Visit>,
+    others: Vec<Way>,
+    accepted: usize,
     clients: Vec<Option<Client>>,
     free: Vec<usize>,
     names: HashMap<String, usize>,
@@ -69,28 +117,44 @@ struct Floor {
 }
 
 impl Floor {
-    fn bind(options: &FloorOptions) -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into()).with_context(|| format!("binding {address}"))?;
-        socket.listen(4096)?;
-        let mut listener = TcpListener::from_std(socket.into());
+    fn new(kind: FloorKind) -> Result<(Self, Way)> {
         let poll = Poll::new()?;
-        let registry = poll.registry();
-        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
-            kind: options.kind,
+        let (sender, visits) = mpsc::channel();
+        let way = Way { visits: sender, waker: Arc::new(Waker::new(poll.registry(), WAKER)?) };
+        let floor = Self {
+            kind,
             poll,
-            listener,
+            listener: None,
+            visits,
+            others: Vec::new(),
+            accepted: 0,
             clients: Vec::new(),
             free: Vec::new(),
             names: HashMap::new(),
             channels: Vec::new(),
             dirty: Vec::new(),
             scratch: vec![0; 256 * 1024],
-        })
+        };
+        Ok((floor, way))
+    }
+
+    fn listen(&mut self, port: u16) -> Result<()> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into()).with_context(|| format!("binding {address}"))?;
+        socket.listen(4096)?;
+        let mut listener = TcpListener::from_std(socket.into());
+        self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        self.listener = Some(listener);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        loop {
+            self.turn()?;
+        }
     }
 
     fn turn(&mut self) -> Result<()> {
@@ -104,6 +168,7 @@ impl Floor {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
+                    WAKER => self.take_visits()?,
                     Token(number) => self.serve_client(number, event.is_readable()),
                 }
             }
@@ -112,22 +177,41 @@ impl Floor {
     }
 
     fn accept(&mut self) -> Result<()> {
-        loop {
-            let mut stream = match self.listener.accept() {
+        while let Some(listener) = &self.listener {
+            let stream = match listener.accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("accepting"),
             };
             stream.set_nodelay(true)?;
-            let number = self.free.pop().unwrap_or_else(|| {
-                self.clients.push(None);
-                self.clients.len() - 1
-            });
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registry = self.poll.registry();
-            registry.register(&mut stream, Token(number), interest)?;
-            self.clients[number] = Some(Client::new(stream));
+            self.accepted += 1;
+            match (self.accepted % (self.others.len() + 1)).checked_sub(1) {
+                Some(other) => self.others[other].send(Visit::Client(stream)),
+                None => self.welcome(stream)?,
+            }
         }
+        Ok(())
+    }
+
+    fn welcome(&mut self, mut stream: TcpStream) -> Result<()> {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            self.clients.len() - 1
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(number), interest)?;
+        self.clients[number] = Some(Client::new(stream));
+        Ok(())
+    }
+
+    fn take_visits(&mut self) -> Result<()> {
+        while let Ok(visit) = self.visits.try_recv() {
+            match visit {
+                Visit::Client(stream) => self.welcome(stream)?,
+                Visit::Draft(draft) => self.publish(&draft),
+            }
+        }
+        Ok(())
     }
 
     fn serve_client(&mut self, number: usize, readable: bool) {
@@ -159,7 +243,10 @@ impl Floor {
                     channel.subscribers.push(number);
                 }
             }
-            Request::Publish(draft) => self.publish(&draft),
+            Request::Publish(draft) => {
+                self.others.iter().for_each(|other| other.send(Visit::Draft(draft.clone())));
+                self.publish(&draft);
+            }
         }
     }
 
@@ -215,3 +302,4 @@ impl Floor {
 }
 
 const LISTENER: Token = Token(usize::MAX);
+const WAKER: Token = Token(usize::MAX - 1);

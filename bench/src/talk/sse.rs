@@ -1,11 +1,13 @@
 //! A subscriber on server-sent events.
 //!
-//! Events are cut at their blank line; each goes on as the text of its data line, its id before it as the mark.
+//! Events are cut at their blank line; each goes on as the text of its data line, its id before it as the mark. An `error` event with the code
+//! `gap` says that something is missing; any other one ends the run.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::http::{Chunks, Head};
 use super::{Carry, Hear, Heard};
+use crate::payload::{excerpt, string_member};
 
 /// One event stream.
 #[derive(Debug)]
@@ -79,17 +81,22 @@ fn take_events(text: &[u8], hear: &mut dyn FnMut(Heard<'_>) -> Result<()>) -> Re
 
 fn take_event(event: &[u8], hear: &mut dyn FnMut(Heard<'_>) -> Result<()>) -> Result<()> {
     let mut data: &[u8] = b"";
+    let mut is_error = false;
     for line in event.split(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(value) = line.strip_prefix(b"data:") {
             data = value.strip_prefix(b" ").unwrap_or(value);
         } else if let Some(value) = line.strip_prefix(b"id:") {
             hear(Heard::Mark(value.strip_prefix(b" ").unwrap_or(value)))?;
-        } else if let Some(value) = line.strip_prefix(b"event:")
-            && value.trim_ascii() == b"gap"
-        {
-            hear(Heard::Gap)?;
+        } else if let Some(value) = line.strip_prefix(b"event:") {
+            is_error = value.trim_ascii() == b"error";
         }
+    }
+    if is_error {
+        return match string_member(data, br#""code":""#) {
+            Some(b"gap") => hear(Heard::Gap),
+            _ => bail!("the stream says: {}", excerpt(data)),
+        };
     }
     if data.is_empty() {
         return Ok(());
@@ -106,8 +113,9 @@ mod tests {
 
     #[test]
     fn events_in_plain_and_chunked_bodies() {
-        let events = ":ok\n\nid: e-1\ndata: {\"seq\":1}\n\nevent: gap\ndata:{}\n\nid: e-2\n\n";
-        let expected = ["subscribed", "mark e-1", r#"text {"seq":1}"#, "gap", "text {}", "mark e-2"];
+        let gap = "event: error\ndata: {\"code\":\"gap\",\"message\":\"events are missing\",\"channel\":\"c\"}";
+        let events = format!(":ok\n\nid: e-1\ndata: {{\"seq\":1}}\n\n{gap}\n\nid: e-2\n\n");
+        let expected = ["subscribed", "mark e-1", r#"text {"seq":1}"#, "gap", "mark e-2"];
         let plain = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{events}");
         check(Sse, &listen("c", None), plain.as_bytes(), &expected);
         for cut in [1, 4, 9, 40] {
@@ -127,6 +135,8 @@ mod tests {
         check_refused(Sse, &listen("c", None), answer, "answered 403 instead of 200");
         let ended = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
         check_refused(Sse, &listen("c", None), ended, "ended the stream");
+        let away = b"HTTP/1.1 200 OK\r\n\r\nretry: 1000\nevent: error\ndata: {\"code\":\"drain\"}\n\n";
+        check_refused(Sse, &listen("c", None), away, r#"the stream says: {"code":"drain"}"#);
     }
 
     #[test]
