@@ -68,24 +68,18 @@ impl Mark {
         if text == "earliest" {
             return Ok(Self::Earliest);
         }
-        if let Some((epoch, offset)) = text.split_once('-') {
-            return Ok(Self::Position(Position { epoch: Epoch::parse(epoch)?, offset: number(offset)? }));
-        }
-        if let Some((epoch, stamp)) = text.split_once('.') {
-            return Ok(Self::Cursor(Cursor { epoch: Epoch::parse(epoch)?, stamp: number(stamp)? }));
-        }
-        number(text).map(Self::Offset)
+        let Some(at) = text.bytes().position(|byte| matches!(byte, b'-' | b'.')) else {
+            return number(text, 10).map(Self::Offset);
+        };
+        let (epoch, count) = (Epoch(number(&text[..at], 36)?), number(&text[at + 1..], 10)?);
+        Ok(match text.as_bytes()[at] {
+            b'-' => Self::Position(Position { epoch, offset: count }),
+            _ => Self::Cursor(Cursor { epoch, stamp: count }),
+        })
     }
 }
 
 impl Epoch {
-    fn parse(text: &str) -> Result<Self, InvalidMark> {
-        if text.is_empty() || text.bytes().any(|b| b.is_ascii_uppercase() || b == b'+') {
-            return Err(InvalidMark);
-        }
-        u64::from_str_radix(text, 36).map(Self).map_err(|_| InvalidMark)
-    }
-
     /// Writes the epoch in base 36 into the end of `buffer` and gives the written part.
     fn render(self, buffer: &mut [u8; 13]) -> &str {
         let mut value = self.0;
@@ -102,11 +96,15 @@ impl Epoch {
     }
 }
 
-fn number(text: &str) -> Result<u64, InvalidMark> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(InvalidMark);
-    }
-    text.parse().map_err(|_| InvalidMark)
+/// A number in base 10 or 36, of digits and small letters alone.
+fn number(text: &str, radix: u64) -> Result<u64, InvalidMark> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(u64::from(byte - b'0')),
+        b'a'..=b'z' => Some(u64::from(byte - b'a') + 10).filter(|digit| *digit < radix),
+        _ => None,
+    };
+    let add = |sum: u64, byte: u8| sum.checked_mul(radix)?.checked_add(digit(byte)?);
+    if text.is_empty() { None } else { text.bytes().try_fold(0, add) }.ok_or(InvalidMark)
 }
 
 impl fmt::Display for Epoch {

@@ -281,12 +281,15 @@ impl MemoryEngine {
         let app = self.app(app_id);
         let keys: SmallVec<[ChannelKey; 1]> = channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
         let mut floors: SmallVec<[Position; 1]> = SmallVec::with_capacity(keys.len());
+        // The stripe of an only channel is held for all of it, then the sequencer is taken behind it: the order of publishers.
+        let mut held = None;
         for (at, key) in keys.iter().enumerate() {
             let mut stripe = self.stripe(key);
             match self.channel(&mut stripe, key, &app) {
                 Ok(channel) => {
                     channel.shards.insert(shard);
                     floors.push(channel.history.top());
+                    held = (keys.len() == 1).then_some(stripe);
                 }
                 Err(error) => {
                     drop(stripe);
@@ -303,7 +306,7 @@ impl MemoryEngine {
         let now_ms = (self.clock)();
         let mut joined = Joined { cursor, channels: SmallVec::new(), watch_gap: false, missed: Vec::new(), more: false };
         for (key, floor) in keys.iter().zip(floors) {
-            let mut stripe = self.stripe(key);
+            let mut stripe = held.take().unwrap_or_else(|| self.stripe(key));
             let channel = self.channel(&mut stripe, key, &app)?;
             let retention = channel.retention;
             channel.history.evict(now_ms, &retention);

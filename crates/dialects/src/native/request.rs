@@ -20,7 +20,11 @@ pub(super) struct Parameters<'a>(SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>);
 impl<'a> Parameters<'a> {
     /// Decodes the query; a pair that can't be decoded is refused, whatever it was to mean.
     pub(super) fn parse(request: &Request<'a>) -> Result<Self, Refusal> {
-        Ok(Self(Query::new(request.query).collect::<Result<_, _>>()?))
+        let mut pairs = SmallVec::new();
+        for pair in Query::new(request.query) {
+            pairs.push(pair?);
+        }
+        Ok(Self(pairs))
     }
 
     /// The first value of that name; an empty one counts as none.

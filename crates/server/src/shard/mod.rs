@@ -186,6 +186,8 @@ pub(crate) struct Shard {
     start: Instant,
     /// When the turn began.
     now: Instant,
+    /// The same in milliseconds since the shard started.
+    now_ms: u64,
     /// True from the moment when everyone is sent away.
     draining: watch::Sender<bool>,
     this: Weak<RefCell<Self>>,
@@ -203,6 +205,7 @@ fn now() -> Instant {
 fn turn(shard: &Shared) -> RefMut<'_, Shard> {
     let mut shard = shard.borrow_mut();
     shard.now = now();
+    shard.now_ms = shard.now.saturating_duration_since(shard.start).as_millis() as u64;
     shard
 }
 
@@ -365,6 +368,7 @@ impl Shard {
             generations: 0,
             start: now(),
             now: now(),
+            now_ms: 0,
             draining: watch::Sender::new(false),
             this,
         }
@@ -374,9 +378,9 @@ impl Shard {
         &self.common.metrics[usize::from(self.id)]
     }
 
-    /// Milliseconds since the shard started.
+    /// When the turn began, in milliseconds since the shard started.
     fn now_ms(&self) -> u64 {
-        self.now.saturating_duration_since(self.start).as_millis() as u64
+        self.now_ms
     }
 
     fn next_generation(&mut self) -> u32 {
