@@ -71,6 +71,12 @@ pub(crate) enum Import {
         /// The file.
         file: PathBuf,
     },
+    /// Those of a coturn: `omnivox import turnserver.conf /etc/turnserver.conf > omnivox.toml`
+    #[command(name = "turnserver.conf")]
+    TurnserverConf {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// How to start the server to try things out.

@@ -35,8 +35,6 @@ pub struct RelaySettings {
     pub urls: Vec<String>,
     /// For how many seconds a credential is good when nobody asks for less or more.
     pub ttl_s: u64,
-    /// Bounds for each user and app.
-    pub limits: GrantLimits,
 }
 
 /// Holders that are remembered; the oldest credentials leave with their time.
@@ -46,7 +44,6 @@ const GIVEN_MAX: usize = 100_000;
 pub(crate) struct Office {
     secret: Secret,
     ttl_s: u64,
-    limits: GrantLimits,
     clock: Clock,
     urls: OnceLock<Urls>,
     relay: OnceLock<Handle>,
@@ -79,15 +76,8 @@ impl Office {
             Some(secret) => secret,
             None => draw_secret()?,
         };
-        let office = Arc::new(Self {
-            secret,
-            ttl_s: settings.ttl_s,
-            limits: settings.limits,
-            clock,
-            urls: OnceLock::new(),
-            relay: OnceLock::new(),
-            given: Mutex::default(),
-        });
+        let office =
+            Arc::new(Self { secret, ttl_s: settings.ttl_s, clock, urls: OnceLock::new(), relay: OnceLock::new(), given: Mutex::default() });
         let mut urls = settings.urls;
         if let Some(mut config) = settings.turn {
             let asked: Arc<dyn Authorize> = Arc::new(Asked(Arc::downgrade(&office)));
@@ -121,11 +111,13 @@ impl Office {
         }
     }
 
-    fn revoke(&self, names: Vec<(Arc<str>, u64)>) {
+    /// Names that are good are refused from now on. What a holder relays ends, even with a credential whose time is over.
+    fn revoke(&self, names: Vec<(Arc<str>, u64)>, ending: impl IntoIterator<Item = Revoked>) {
         let Some(relay) = self.relay.get() else { return };
         for (name, expires_s) in names {
             relay.revoke(Revoked::Credential(name), expires_s);
         }
+        ending.into_iter().for_each(|what| relay.end(what));
     }
 
     /// A name that was never given before.
@@ -174,15 +166,18 @@ impl Relay for Office {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let names = given.get_mut(&place).map(|given| std::mem::take(&mut given.names)).unwrap_or_default();
         drop(given);
-        self.revoke(names);
+        self.revoke(names, holder_of(place).map(Revoked::Holder));
     }
 
     fn cut_off_user(&self, app: &AppId, user: &UserId) {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_user = given.iter_mut().filter(|((of, ..), given)| of == app && given.user.as_ref() == Some(user));
-        let names = of_user.flat_map(|(_, given)| std::mem::take(&mut given.names)).collect();
+        let (mut names, mut ending) = (Vec::new(), vec![Revoked::User(account(app, user.as_str()))]);
+        for (place, given) in given.iter_mut().filter(|((of, ..), given)| of == app && given.user.as_ref() == Some(user)) {
+            names.append(&mut given.names);
+            ending.extend(holder_of(place.clone()).map(Revoked::Holder));
+        }
         drop(given);
-        self.revoke(names);
+        self.revoke(names, ending);
     }
 }
 
@@ -200,18 +195,34 @@ impl Authorize for Asked {
         // The same clock as the one that set the end, as far as that is another one.
         relay_user.check_time((office.clock)().max(claim.unix * 1000)).map_err(|_| Refusal::TooLong)?;
         let password = password(&office.secret, name);
-        let holder = relay_user.user.as_ref().map_or("", UserId::as_str);
-        let user = holder.rsplit_once(SEAT_MARK).map_or(holder, |(user, _)| if user.is_empty() { holder } else { user });
+        let shown = relay_user.user.as_ref().map_or("", UserId::as_str);
+        let seat = shown.rsplit_once(SEAT_MARK);
+        let user = seat.map_or(shown, |(user, _)| if user.is_empty() { shown } else { user });
+        let holder = name.split_once(':').map_or(name, |(_, holder)| holder);
         Ok(Grant {
             keys: std::iter::once(Key::long_term(claim.algorithm, name, claim.realm, &password)).collect(),
             credential: name.into(),
-            user: format!("{}/{user}", relay_user.app).into(),
+            holder: holder.into(),
+            user: account(&relay_user.app, user),
             app: Some(relay_user.app.as_str().into()),
             room: relay_user.room.as_ref().map(|room| room.as_str().into()),
             expires_unix: Some(relay_user.expires_s),
-            limits: office.limits,
+            // A seat's end is told; without a seat nobody says when the call is over.
+            ends_unix: Some(relay_user.expires_s).filter(|_| seat.is_none()),
+            limits: GrantLimits::default(),
         })
     }
+}
+
+/// Whose quota it is.
+fn account(app: &AppId, user: &str) -> Arc<str> {
+    format!("{app}/{user}").into()
+}
+
+/// A place's part of every name that was given to it.
+fn holder_of((app, user, room): Place) -> Option<Arc<str>> {
+    let username = RelayUser { app, user, room, expires_s: 0 }.username().ok()?;
+    username.split_once(':').map(|(_, holder)| holder.into())
 }
 
 /// What stands for the holder in the name: user and seat, either of them, or nothing.
@@ -268,7 +279,7 @@ mod tests {
     fn office() -> Arc<Office> {
         let secret = Secret::parse("an example secret that is long enough").unwrap();
         let urls = ["stun:a:3478", "turn:a:3478?transport=udp", "turns:a:443?transport=tcp"].map(str::to_owned).to_vec();
-        let settings = RelaySettings { turn: None, secret: Some(secret), urls, ttl_s: 600, limits: GrantLimits::default() };
+        let settings = RelaySettings { turn: None, secret: Some(secret), urls, ttl_s: 600 };
         Office::open(settings, Arc::new(|| NOW_S * 1000)).unwrap()
     }
 

@@ -39,10 +39,12 @@ impl Authorize for Everyone {
         Ok(Grant {
             keys: [everyone_s_key()].into_iter().collect(),
             credential: "u".into(),
+            holder: "u".into(),
             user: "u".into(),
             app: None,
             room: None,
             expires_unix: None,
+            ends_unix: None,
             limits: Default::default(),
         })
     }

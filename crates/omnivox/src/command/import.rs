@@ -1,4 +1,4 @@
-//! `omnivox import caddyfile FILE`: the settings of a Mercure hub as ours.
+//! `omnivox import`: the settings of another server as ours. Here is `caddyfile`, those of a Mercure hub; coturn's are in [`turnserver`].
 //!
 //! ```text
 //!   mercure {                              [[app]]
@@ -9,6 +9,8 @@
 //! ```
 //!
 //! What has no counterpart is told on standard error, each with what to do instead. `{env.NAME}` and `{$NAME:default}` are looked up now.
+
+mod turnserver;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,14 +24,20 @@ use super::documents;
 
 /// Prints the settings.
 pub(crate) fn run(wish: &Import) -> anyhow::Result<()> {
-    let Import::Caddyfile { file } = wish;
+    let (Import::Caddyfile { file } | Import::TurnserverConf { file }) = wish;
     let text = fs::read_to_string(file).map_err(|error| exit::error(Code::Usage, format!("{}: {error}", file.display())))?;
-    let imported = import(&text, |name| std::env::var(name).ok())
-        .ok_or_else(|| exit::error(Code::Usage, format!("{}: there is no `mercure {{ … }}` in it", file.display())))?;
-    for note in &imported.notes {
+    let (toml, notes) = match wish {
+        Import::Caddyfile { .. } => {
+            let imported = import(&text, |name| std::env::var(name).ok())
+                .ok_or_else(|| exit::error(Code::Usage, format!("{}: there is no `mercure {{ … }}` in it", file.display())))?;
+            (imported.toml, imported.notes)
+        }
+        Import::TurnserverConf { .. } => turnserver::import(&text),
+    };
+    for note in &notes {
         eprintln!("omnivox: {note}");
     }
-    documents::print(imported.toml.as_bytes())
+    documents::print(toml.as_bytes())
 }
 
 /// Settings, and what could not be taken over.

@@ -4,7 +4,6 @@ use std::fs;
 
 use omnivox_auth::secret::Secret;
 use omnivox_server::relay::RelaySettings;
-use omnivox_turn::credentials::GrantLimits;
 use omnivox_turn::{Handle, StartError, TurnServer};
 
 use crate::cli::Settings;
@@ -56,7 +55,6 @@ pub(crate) fn beside(turn: &Turn) -> anyhow::Result<Option<RelaySettings>> {
         secret,
         urls: turn.urls.clone(),
         ttl_s: turn.credential_time_ms.as_secs(),
-        limits: GrantLimits::default(),
     }))
 }
 

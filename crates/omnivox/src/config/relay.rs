@@ -6,6 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use omnivox_turn::credentials::{AnyOf, Authorize, RestSecrets, Secret as SharedSecret, StaticUsers};
+use omnivox_turn::proto::ledger::{Allowance, Quotas};
+use omnivox_turn::proto::machine::Discovery;
+use omnivox_turn::proto::nonce::key_of;
+use omnivox_turn::proto::rate::Rate;
 use omnivox_turn::{AddressRange, Config as RelayConfig, RelayAddress};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -90,6 +94,9 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
     let mut users = StaticUsers::new(turn.realm.clone());
     for user in &turn.users {
         match user.reveal().split_once(':') {
+            Some((name, key)) if !name.is_empty() && key.starts_with("0x") => {
+                users.add_key(name, key).unwrap_or_else(|error| problem("users", error.to_string()));
+            }
             Some((name, password)) if !name.is_empty() && !password.is_empty() => users.add(name, password),
             _ => problem("users", "a user is written `name:password`".to_owned()),
         }
@@ -107,14 +114,38 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
     config.ports = turn.port_min..=turn.port_max;
     config.workers = turn.workers;
     config.streams.connections_max = turn.connections_max;
+    config.nonce_key = turn.nonce_secret.as_ref().map(|secret| key_of(secret.reveal()));
     let settings = &mut config.settings;
     settings.realm.clone_from(&turn.realm);
     settings.bytes_per_second = turn.allocation_bytes_per_second;
-    settings.quotas.total_max = turn.allocations_max;
-    settings.quotas.user_max = turn.allocations_per_user_max;
-    settings.quotas.source_max = turn.allocations_per_source_max;
+    settings.quotas = Quotas {
+        total_max: turn.allocations_max,
+        user_max: turn.allocations_per_user_max,
+        app_max: turn.allocations_per_app_max,
+        source_max: turn.allocations_per_source_max,
+        user: Allowance { bytes_per_second: turn.user_bytes_per_second, bytes_max: turn.user_bytes_max },
+        app: Allowance { bytes_per_second: turn.app_bytes_per_second, bytes_max: turn.app_bytes_max },
+        total_bytes_per_second: turn.relay_bytes_per_second,
+        window_seconds: turn.bytes_time_ms.as_secs(),
+    };
+    settings.lifetime_max_seconds = u32::try_from(turn.allocation_time_max_ms.as_secs()).unwrap_or(u32::MAX);
+    settings.lifetime_default_seconds = settings.lifetime_default_seconds.min(settings.lifetime_max_seconds);
+    settings.nonce_lifetime_seconds = turn.nonce_time_ms.as_secs();
+    settings.credentials_end_allocations = turn.credentials_end_allocations;
+    settings.unauthenticated = Rate::twice(turn.unauthenticated_per_second);
+    settings.binding = Rate::twice(turn.bindings_per_second);
     settings.tcp_relay = turn.tcp_relay;
     settings.mobility = turn.mobility;
+    settings.old_channel_numbers = turn.old_channel_numbers;
+    turn.peer_ports_deny.iter().for_each(|port| settings.peers.deny_port(*port));
+    settings.discovery = match (turn.discovery, turn.udp.first()) {
+        (Some(other), Some(primary)) => Some(Discovery { primary: *primary, other }),
+        (Some(_), None) => {
+            problem("discovery", "the first address is that of `udp`; set `turn.udp` too".to_owned());
+            None
+        }
+        (None, _) => None,
+    };
     turn.peers_allow.iter().for_each(|range| settings.peers.allow(range.meaning));
     turn.peers_deny.iter().for_each(|range| settings.peers.deny(range.meaning));
     match (&turn.certificate_file, &turn.private_key_file) {
@@ -164,6 +195,10 @@ mod tests {
         check("users = [\"ana\"]", "turn.users: a user is written `name:password`");
         check("secrets = [\"short\"]", "turn.secrets: a secret has fewer than 16 bytes");
         check("peers_deny = [\"10.0.0.0/40\"]", "omnivox.toml:2:14: `turn.peers_deny`");
+        check("users = [\"ana:0x8493fbc53ba582fb4c044c456bdc40eb\"]", "");
+        check("users = [\"ana:0x84\"]", "turn.users: a precomputed key is 32");
+        check("udp = \"192.0.2.1:3478\"\ndiscovery = \"192.0.2.2:3479\"", "");
+        check("tcp = \"192.0.2.1:3478\"\ndiscovery = \"192.0.2.2:3479\"", "set `turn.udp` too");
         check("relays = [\"here\"]", "\"here\" is no IP address");
         check("certificate_file = \"a\"", "set `private_key_file` too");
         check("certificate_file = \"a\"\nprivate_key_file = \"b\"", "nobody may read a");

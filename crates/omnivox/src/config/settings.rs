@@ -261,7 +261,7 @@ settings! {
             port_min: u16 = 49_152;
             /// The highest port of relays.
             port_max: u16 = 65_535;
-            /// Threads; 0 means one per core.
+            /// Threads; 0 means one for every two cores.
             workers: u8 = 0;
             /// The realm of credentials.
             realm: String = RelaySettings::default().realm;
@@ -272,26 +272,59 @@ settings! {
             urls: Vec<String> = Vec::new();
             /// How long a credential from `/v1/ice` or of a room is good.
             credential_time_ms: Duration = Duration::from_secs(3600);
-            /// Users with passwords of their own, each `name:password`.
+            /// Users with passwords of their own, each `name:password`, or `name:0x…` with a key that was made before.
             users: Vec<Secret> = Vec::new();
+            /// What nonces are signed with: the same on all nodes behind one address. Drawn at start when unset.
+            nonce_secret: Option<Secret> = None;
+            /// How long a nonce is good.
+            nonce_time_ms: Duration = Duration::from_secs(RelaySettings::default().nonce_lifetime_seconds);
             /// Peers that may be reached although their addresses are not public: `192.168.0.0/16`, `10.0.0.1`, `10.0.0.1-10.0.0.9`.
             peers_allow: Vec<PeerRange> = Vec::new();
             /// Public peers that may not be reached.
             peers_deny: Vec<PeerRange> = Vec::new();
+            /// Ports that no peer is reached at, such as 25 or 53.
+            peer_ports_deny: Vec<u16> = Vec::new();
             /// Allocations of the whole relay.
             allocations_max: u32 = RelaySettings::default().quotas.total_max;
             /// Allocations of one user.
             allocations_per_user_max: u32 = RelaySettings::default().quotas.user_max;
+            /// Allocations of one app.
+            allocations_per_app_max: u32 = RelaySettings::default().quotas.app_max;
             /// Allocations from one address.
             allocations_per_source_max: u32 = RelaySettings::default().quotas.source_max;
+            /// The longest that an allocation lasts without a refresh.
+            allocation_time_max_ms: Duration = Duration::from_secs(RelaySettings::default().lifetime_max_seconds as u64);
             /// Bytes that one allocation may carry in a second, both directions; 0 does not limit it.
             allocation_bytes_per_second: u64 = RelaySettings::default().bytes_per_second;
+            /// Bytes that all allocations of one user may carry in a second, both directions; 0 does not limit it.
+            user_bytes_per_second: u64 = 0;
+            /// The same for all allocations of one app.
+            app_bytes_per_second: u64 = 0;
+            /// The same for the whole relay.
+            relay_bytes_per_second: u64 = 0;
+            /// Bytes that one user may relay within `bytes_time_ms`, both directions; 0 does not limit it.
+            user_bytes_max: u64 = 0;
+            /// The same for one app.
+            app_bytes_max: u64 = 0;
+            /// After this time `user_bytes_max` and `app_bytes_max` begin anew.
+            bytes_time_ms: Duration = Duration::from_secs(24 * 3600);
+            /// Whether an allocation ends with the time-limited credential that made it, even if the client refreshes it. Credentials of a room's
+            /// members last as long as their seats, those of `/v1/ice` always end.
+            credentials_end_allocations: bool = RelaySettings::default().credentials_end_allocations;
+            /// Answers to requests without a good credential in a second to one address, over UDP; 0 does not limit them.
+            unauthenticated_per_second: u64 = RelaySettings::default().unauthenticated.per_second;
+            /// Binding answers in a second to one address, over UDP; 0 does not limit them.
+            bindings_per_second: u64 = RelaySettings::default().binding.per_second;
             /// TCP and TLS clients of the whole relay.
             connections_max: usize = StreamLimits::default().connections_max;
             /// Whether relays to TCP peers are given (RFC 6062).
             tcp_relay: bool = RelaySettings::default().tcp_relay;
             /// Whether a client keeps its allocation when its address changes (RFC 8016).
             mobility: bool = RelaySettings::default().mobility;
+            /// The second address and port that the discovery of a NAT's behaviour needs (RFC 5780); the first are those of the first of `udp`.
+            discovery: Option<SocketAddr> = None;
+            /// Whether channels have numbers up to 0x7FFF, as old clients draw them (RFC 5766), and not only up to 0x4FFF.
+            old_channel_numbers: bool = RelaySettings::default().old_channel_numbers;
         }
 
         /// PeerJS: the signalling server of the `peerjs` client. It serves everyone who needs no credential.

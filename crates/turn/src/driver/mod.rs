@@ -346,6 +346,11 @@ impl Handle {
     /// Take the moment at which the last credential of that kind expires.
     pub fn revoke(&self, what: Revoked, until_unix: u64) {
         self.shared.ledger.revoke(what.clone(), until_unix);
+        self.end(what);
+    }
+
+    /// Ends the allocations that are covered now, and refuses nothing.
+    pub fn end(&self, what: Revoked) {
         for post in &self.posts {
             post.order(Order::Revoke(what.clone()));
         }

@@ -47,7 +47,7 @@ pub struct Claim<'a> {
     pub source: IpAddr,
 }
 
-/// Bounds that come with a credential, on top of the server's own.
+/// Bounds that come with a credential, in place of the server's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GrantLimits {
     /// Allocations that the user may have at once.
@@ -58,8 +58,10 @@ pub struct GrantLimits {
     pub user_bytes_per_second: Option<u64>,
     /// The same for all allocations of the app.
     pub app_bytes_per_second: Option<u64>,
-    /// Bytes that the user may relay as long as he has an allocation.
+    /// Bytes that the user may relay in one window of the server's quotas.
     pub user_bytes_max: Option<u64>,
+    /// The same for the app.
+    pub app_bytes_max: Option<u64>,
 }
 
 /// What a right credential gives.
@@ -69,6 +71,8 @@ pub struct Grant {
     pub keys: SmallVec<[Key; 2]>,
     /// The credential itself: the name that the client uses, which is what a revocation of one credential names.
     pub credential: Arc<str>,
+    /// For whom credentials of this kind are made, which one after the other may be: the name without its expiry.
+    pub holder: Arc<str>,
     /// The user behind the credential.
     pub user: Arc<str>,
     /// The app, if the credential is bound to one.
@@ -77,6 +81,8 @@ pub struct Grant {
     pub room: Option<Arc<str>>,
     /// When it ends, in seconds since 1970.
     pub expires_unix: Option<u64>,
+    /// When the allocations end that were made with it, even if they are refreshed, in seconds since 1970.
+    pub ends_unix: Option<u64>,
     /// Its own bounds.
     pub limits: GrantLimits,
 }
@@ -120,17 +126,20 @@ pub enum Revoked {
     Room(Option<Arc<str>>, Arc<str>),
     /// Every allocation of one credential.
     Credential(Arc<str>),
+    /// Every allocation of all credentials of one holder.
+    Holder(Arc<str>),
 }
 
 impl Revoked {
-    /// Whether a grant falls under it.
+    /// Whether what belongs to these falls under it.
     #[must_use]
-    pub fn covers(&self, credential: &str, user: &str, app: Option<&str>, room: Option<&str>) -> bool {
+    pub fn covers(&self, credential: &str, holder: &str, user: &str, app: Option<&str>, room: Option<&str>) -> bool {
         match self {
             Self::User(name) => **name == *user,
             Self::App(name) => Some(&**name) == app,
             Self::Room(of, name) => of.as_deref() == app && Some(&**name) == room,
             Self::Credential(name) => **name == *credential,
+            Self::Holder(name) => **name == *holder,
         }
     }
 }
@@ -195,7 +204,7 @@ impl RestSecrets {
     }
 }
 
-fn password_of(secret: &Secret, username: &str) -> String {
+pub(super) fn password_of(secret: &Secret, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &secret.0);
     BASE64.encode(hmac::sign(&key, username.as_bytes()))
 }
@@ -203,7 +212,8 @@ fn password_of(secret: &Secret, username: &str) -> String {
 impl Authorize for RestSecrets {
     fn authorize(&self, claim: &Claim<'_>) -> Result<Grant, Refusal> {
         let Username::Name(name) = claim.username else { return Err(Refusal::Unknown) };
-        let (expiry, user) = name.split_once(self.separator).unwrap_or((name, ""));
+        // Without a user each credential is somebody of its own, or all of them would share one quota.
+        let (expiry, user) = name.split_once(self.separator).unwrap_or((name, name));
         if expiry.is_empty() || !expiry.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Refusal::Unknown);
         }
@@ -218,10 +228,12 @@ impl Authorize for RestSecrets {
         Ok(Grant {
             keys: self.secrets.iter().map(key).collect(),
             credential: name.into(),
+            holder: user.into(),
             user: user.into(),
             app: None,
             room: None,
             expires_unix: Some(expiry),
+            ends_unix: None,
             limits: GrantLimits::default(),
         })
     }
@@ -328,10 +340,12 @@ impl Authorize for StaticUsers {
         Ok(Grant {
             keys: SmallVec::from_iter([key]),
             credential: Arc::clone(name),
+            holder: Arc::clone(name),
             user: Arc::clone(name),
             app: None,
             room: None,
             expires_unix: None,
+            ends_unix: None,
             limits: self.limits,
         })
     }

@@ -9,7 +9,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::{constant_time, digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
@@ -138,4 +138,11 @@ fn encode<const N: usize>(bytes: &[u8]) -> [u8; N] {
     // N is four characters for each three bytes at every call, so it fits.
     let _ = BASE64.encode_slice(bytes, &mut text);
     text
+}
+
+/// Makes a key of any secret text, for nodes that share it.
+#[must_use]
+pub fn key_of(secret: &str) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -26,6 +26,12 @@ impl Rate {
         let half = per_second / 2;
         Self { per_second, burst: if half < 65_536 { 65_536 } else { half } }
     }
+
+    /// A rate of answers; twice a second's worth may come at once.
+    #[must_use]
+    pub const fn twice(per_second: u64) -> Self {
+        Self { per_second, burst: per_second.saturating_mul(2) }
+    }
 }
 
 /// One bucket; the time unit is the nanosecond.

@@ -10,7 +10,6 @@ use super::{Action, Actions, Call, Host, Machine, OpenedRelay, RelayRefusal, Rel
 use crate::proto::address::Family;
 use crate::proto::attribute;
 use crate::proto::credentials::Grant;
-use crate::proto::ledger::QuotaReached;
 use crate::proto::message::{Class, Message};
 use crate::proto::rate::Bucket;
 
@@ -135,19 +134,20 @@ impl Machine {
     }
 
     fn admit(&mut self, call: Call<'_>, grant: &Grant, caller: &Caller, wanted: &Wanted, host: &mut dyn Host) -> Result<usize, u16> {
-        let opening = self.shared.ledger.open(call.from.client.ip(), grant);
-        let (charge, meters) = opening.map_err(|reached| match reached {
-            QuotaReached::Own => 486_u16,
-            QuotaReached::Server => 508,
-        })?;
+        let opening = self.shared.ledger.open(call.now.millis, call.from.client.ip(), grant);
+        let (charge, meters) = opening.map_err(|reached| self.counters.count_refusal(reached))?;
         let opened = match self.open(call, grant, wanted, host) {
             Ok(opened) => opened,
             Err(code) => {
-                self.shared.ledger.close(charge);
+                self.shared.ledger.close(call.now.millis, charge);
                 return Err(code);
             }
         };
-        let expires = call.now.millis + u64::from(self.lifetime(call.message)) * 1000;
+        let ends_unix = grant.ends_unix.or(grant.expires_unix.filter(|_| self.settings.credentials_end_allocations));
+        // The last second of a credential is still good.
+        let ends = ends_unix
+            .map_or(u64::MAX, |unix| call.now.millis.saturating_add((unix + 1).saturating_sub(call.now.unix).saturating_mul(1000)));
+        let expires = call.now.millis + u64::from(self.lifetime(call, ends)) * 1000;
         let relays = opened.relays.iter().map(|relay| Relay { id: relay.id, address: relay.address, expires }).collect();
         let index = self.allocations.insert(Allocation {
             tuple: *call.from,
@@ -157,6 +157,7 @@ impl Machine {
             key: caller.signature.key.clone(),
             algorithm: caller.algorithm,
             credential: Arc::clone(&grant.credential),
+            holder: Arc::clone(&grant.holder),
             user: Arc::clone(&grant.user),
             app: grant.app.clone(),
             room: grant.room.clone(),
@@ -169,6 +170,7 @@ impl Machine {
             bucket: Bucket::default(),
             meters,
             charge,
+            ends,
             began: call.now,
             traffic: Traffic::default(),
         });
@@ -221,10 +223,12 @@ impl Machine {
         token
     }
 
-    /// The lifetime that a request gets: at least the default, at most the maximum.
-    pub(super) fn lifetime(&self, message: &Message<'_>) -> u32 {
+    /// The lifetime that a request gets: at least the default, at most the maximum, and never beyond the allocation's end.
+    pub(super) fn lifetime(&self, call: Call<'_>, ends: u64) -> u32 {
         let (least, most) = (self.settings.lifetime_default_seconds, self.settings.lifetime_max_seconds);
-        message.number(attribute::LIFETIME).unwrap_or(least).max(least).min(most.max(least))
+        let wanted = call.message.number(attribute::LIFETIME).unwrap_or(least).max(least).min(most.max(least));
+        let left = ends.saturating_sub(call.now.millis) / 1000;
+        wanted.min(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     fn allocated(&self, call: Call<'_>, index: usize, signature: &Signature, actions: &mut Actions) {

@@ -1,5 +1,7 @@
 //! What happened, as plain numbers; each worker has its own and a scrape adds them up.
 
+use crate::proto::ledger::{Exceeded, QuotaReached};
+
 macro_rules! counters {
     ($($name:ident: $doc:literal,)*) => {
         /// Totals since the start.
@@ -49,7 +51,12 @@ counters! {
     dropped_no_permission: "Packets dropped: the peer has no permission.",
     dropped_no_channel: "ChannelData dropped: the number is not bound.",
     dropped_denied_peer: "Packets dropped: the policy denies the peer.",
-    dropped_bandwidth: "Packets dropped: rate or byte limit.",
+    dropped_allocation_rate: "Packets dropped: the allocation's bytes per second.",
+    dropped_user_rate: "Packets dropped: the user's bytes per second.",
+    dropped_user_bytes: "Packets dropped: the user's bytes are used up.",
+    dropped_app_rate: "Packets dropped: the app's bytes per second.",
+    dropped_app_bytes: "Packets dropped: the app's bytes are used up.",
+    dropped_server_rate: "Packets dropped: the server's bytes per second.",
     dropped_budget: "Unauthenticated answers withheld: the source's budget is used up.",
     dropped_hairpin: "Hairpin packets dropped: no such relayed address, or the ring to its worker is full.",
     dropped_send_buffer: "Packets dropped: the kernel's send buffer is full.",
@@ -57,9 +64,15 @@ counters! {
     dropped_slow_client: "Packets dropped: a TCP or TLS client does not read.",
     dropped_unreachable: "Packets dropped: the kernel has no route.",
     credentials_refused: "Requests with an unknown user, a wrong password or an expired credential.",
+    refused_user_quota: "Allocations refused: the user has as many as it may.",
+    refused_app_quota: "Allocations refused: the app has as many as it may.",
+    refused_source_quota: "Allocations refused: the source address has as many as it may.",
+    refused_bytes_quota: "Allocations refused: the user's or the app's bytes are used up.",
+    refused_server_quota: "Allocations refused: the server has as many as it may.",
     permissions_denied: "Permissions and channels refused by the policy.",
     icmp_relayed: "ICMP errors told to clients.",
     revoked_allocations: "Allocations cut off by a revocation.",
+    expired_allocations: "Allocations that were not refreshed in time, or could not be because their credential had ended.",
     error_300: "Answers: try alternate.",
     error_400: "Answers: bad request.",
     error_401: "Answers: unauthenticated.",
@@ -80,6 +93,31 @@ counters! {
 }
 
 impl Counters {
+    /// Counts a packet that went beyond a bound.
+    pub(super) const fn count_exceeded(&mut self, exceeded: Exceeded) {
+        let counter = match exceeded {
+            Exceeded::UserRate => &mut self.dropped_user_rate,
+            Exceeded::UserBytes => &mut self.dropped_user_bytes,
+            Exceeded::AppRate => &mut self.dropped_app_rate,
+            Exceeded::AppBytes => &mut self.dropped_app_bytes,
+            Exceeded::ServerRate => &mut self.dropped_server_rate,
+        };
+        *counter += 1;
+    }
+
+    /// Counts an allocation that a quota forbids, and gives the code of the answer.
+    pub(super) const fn count_refusal(&mut self, reached: QuotaReached) -> u16 {
+        let (counter, code) = match reached {
+            QuotaReached::User => (&mut self.refused_user_quota, 486),
+            QuotaReached::App => (&mut self.refused_app_quota, 486),
+            QuotaReached::Source => (&mut self.refused_source_quota, 486),
+            QuotaReached::Bytes => (&mut self.refused_bytes_quota, 486),
+            QuotaReached::Server => (&mut self.refused_server_quota, 508),
+        };
+        *counter += 1;
+        code
+    }
+
     pub(crate) fn count_error(&mut self, code: u16) {
         let counter = match code {
             300 => &mut self.error_300,

@@ -65,7 +65,7 @@ impl Machine {
             });
             return self.end(call.now, index, actions);
         }
-        let lifetime = self.lifetime(call.message);
+        let lifetime = self.lifetime(call, self.allocations[index].ends);
         let ticket = self.issue_ticket(index, host);
         let allocation = &mut self.allocations[index];
         let until = call.now.millis + u64::from(lifetime) * 1000;

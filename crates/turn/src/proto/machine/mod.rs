@@ -324,7 +324,8 @@ impl Machine {
             .allocations
             .iter()
             .filter(|(_, allocation)| {
-                what.covers(&allocation.credential, &allocation.user, allocation.app.as_deref(), allocation.room.as_deref())
+                let Allocation { credential, holder, user, app, room, .. } = allocation;
+                what.covers(credential, holder, user, app.as_deref(), room.as_deref())
             })
             .map(|(index, _)| index)
             .collect();
@@ -368,8 +369,10 @@ impl Machine {
             self.close_relay(relay, actions);
         }
         for index in over {
+            self.counters.expired_allocations += 1;
             self.end(now, index, actions);
         }
+        self.shared.ledger.sweep(now.millis);
         self.sweep_paths(now);
         self.sweep_reservations(now, actions);
         self.sweep_connections(now, actions);

@@ -27,7 +27,7 @@ impl Machine {
         };
         let lifetime = match call.message.number(attribute::LIFETIME) {
             Some(0) => 0,
-            _ => self.lifetime(call.message),
+            _ => self.lifetime(call, self.allocations[index].ends),
         };
         let ticket = ticket.filter(|_| self.settings.mobility && lifetime > 0).map(|_| self.issue_ticket(index, host));
         Self::succeed(call, &signature, actions, |writer| {

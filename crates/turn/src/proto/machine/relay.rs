@@ -81,9 +81,12 @@ impl Machine {
             self.counters.dropped_malformed += 1;
             return;
         };
-        if !allocation.bucket.take(now.millis, bytes, rate) || !allocation.meters.take(now.millis, bytes) {
-            self.counters.dropped_bandwidth += 1;
+        if !allocation.bucket.take(now.millis, bytes, rate) {
+            self.counters.dropped_allocation_rate += 1;
             return;
+        }
+        if let Err(exceeded) = allocation.meters.take(now.millis, bytes) {
+            return self.counters.count_exceeded(exceeded);
         }
         allocation.traffic.packets_up += 1;
         allocation.traffic.bytes_up += bytes;
@@ -140,9 +143,12 @@ impl Machine {
             self.counters.dropped_too_big += 1;
             return;
         }
-        if !allocation.bucket.take(now.millis, bytes as u64, rate) || !allocation.meters.take(now.millis, bytes as u64) {
-            self.counters.dropped_bandwidth += 1;
+        if !allocation.bucket.take(now.millis, bytes as u64, rate) {
+            self.counters.dropped_allocation_rate += 1;
             return;
+        }
+        if let Err(exceeded) = allocation.meters.take(now.millis, bytes as u64) {
+            return self.counters.count_exceeded(exceeded);
         }
         allocation.traffic.packets_down += 1;
         allocation.traffic.bytes_down += bytes as u64;

@@ -33,8 +33,10 @@ pub struct Settings {
     pub channels_max: usize,
     /// Bytes per second of one allocation, both directions; zero is no limit.
     pub bytes_per_second: u64,
-    /// Allocation quotas.
+    /// Quotas of users, apps, sources and the server.
     pub quotas: Quotas,
+    /// An allocation ends with the time-limited credential that made it, refreshed or not.
+    pub credentials_end_allocations: bool,
     /// Unsigned error answers per source address and second, UDP only.
     pub unauthenticated: Rate,
     /// Binding answers per source address and second, UDP only.
@@ -67,6 +69,7 @@ impl Default for Settings {
             channels_max: 256,
             bytes_per_second: 0,
             quotas: Quotas::default(),
+            credentials_end_allocations: false,
             unauthenticated: Rate { per_second: 10, burst: 20 },
             binding: Rate { per_second: 100, burst: 200 },
             peers: PeerPolicy::default(),

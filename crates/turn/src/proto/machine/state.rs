@@ -87,6 +87,7 @@ pub(super) struct Allocation {
     pub(super) key: Key,
     pub(super) algorithm: Algorithm,
     pub(super) credential: Arc<str>,
+    pub(super) holder: Arc<str>,
     pub(super) user: Arc<str>,
     pub(super) app: Option<Arc<str>>,
     pub(super) room: Option<Arc<str>>,
@@ -101,6 +102,8 @@ pub(super) struct Allocation {
     pub(super) bucket: Bucket,
     pub(super) meters: Meters,
     pub(super) charge: Charge,
+    /// No refresh lasts longer.
+    pub(super) ends: u64,
     pub(super) began: Moment,
     pub(super) traffic: Traffic,
 }
@@ -219,7 +222,7 @@ impl Machine {
         for relay in &allocation.relays {
             self.close_relay(*relay, actions);
         }
-        self.shared.ledger.close(allocation.charge);
+        self.shared.ledger.close(now.millis, allocation.charge);
         self.counters.allocations_ended += 1;
         actions.list.push(Action::Ended(Box::new(usage)));
     }

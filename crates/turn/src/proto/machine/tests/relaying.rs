@@ -1,6 +1,7 @@
 //! The data paths: channels, indications, permissions, hairpins, ICMP.
 
 use super::*;
+use crate::proto::machine::Counters;
 use crate::proto::machine::{Icmp, Machine};
 
 const PEER: &str = "8.8.8.8:9";
@@ -257,7 +258,38 @@ fn rates_drop_what_is_too_much() {
     assert_eq!(passed(&mut desk), 65, "the burst");
     desk.now.millis += 100;
     assert_eq!(passed(&mut desk), 10, "a tenth of a second");
-    assert_eq!(desk.machine.counters.dropped_bandwidth, 135 + 190);
+    assert_eq!(desk.machine.counters.dropped_allocation_rate, 135 + 190);
+}
+
+/// Each bound counts both directions, over all allocations of whom it is for, and says by its counter which one it was.
+#[test]
+fn quotas_bound_bytes_in_both_directions() {
+    #[track_caller]
+    fn check(change: fn(&mut Settings), passed: usize, again: u16, counter: fn(&Counters) -> u64) {
+        let mut desk = desk(|settings| change(settings));
+        let (mut one, mut other) = (client("alice", "secret", "198.51.100.1:1"), client("alice", "secret", "198.51.100.1:2"));
+        for client in [&mut one, &mut other] {
+            client.allocate(&mut desk);
+            assert_eq!(client.bind(&mut desk, 0x4000, PEER), 200);
+        }
+        let packet = channel_data(0x4000, &[0; 1000]);
+        let mut count = 0;
+        for _ in 0..100 {
+            for client in [&one, &other] {
+                desk.feed(&client.path, &packet);
+                count += desk.actions.list.len();
+            }
+            desk.actions.clear();
+            desk.machine.peer_datagram(desk.now, RelayId(0), address(PEER), 1000, &mut desk.actions);
+            count += desk.actions.list.len();
+        }
+        assert_eq!(count, passed);
+        assert_eq!(counter(&desk.machine.counters), 300 - passed as u64);
+        assert_eq!(client("alice", "secret", "198.51.100.1:3").ask(&mut desk, Method::Allocate, udp), again);
+    }
+    check(|settings| settings.quotas.user.bytes_per_second = 100_000, 65, 200, |counters| counters.dropped_user_rate);
+    check(|settings| settings.quotas.total_bytes_per_second = 100_000, 65, 200, |counters| counters.dropped_server_rate);
+    check(|settings| settings.quotas.user.bytes_max = 30_000, 30, 486, |counters| counters.dropped_user_bytes);
 }
 
 #[test]

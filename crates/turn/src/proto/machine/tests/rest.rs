@@ -32,6 +32,39 @@ fn rest_credentials() {
 }
 
 #[test]
+fn an_allocation_may_end_with_its_credential() {
+    for (ends, refreshed) in [(false, 600), (true, 300)] {
+        let mut desk = desk_with(
+            settings(|settings| settings.credentials_end_allocations = ends),
+            Arc::new(RestSecrets::new(vec![Secret::new("new")])),
+        );
+        let minted = RestSecrets::mint(&Secret::new("new"), desk.now.unix + 899, "alice");
+        let mut client = alice();
+        (client.user, client.password) = (minted.username.leak(), minted.password.leak());
+        assert_eq!(client.ask(&mut desk, Method::Allocate, udp), 200);
+        assert_eq!(desk.reply().number(LIFETIME), Some(600));
+        desk.pass(600 - 1);
+        assert_eq!(client.ask(&mut desk, Method::Refresh, |_| {}), 200);
+        assert_eq!(desk.reply().number(LIFETIME), Some(refreshed + u32::from(ends)), "ends: {ends}");
+        desk.pass(302);
+        assert_eq!(desk.machine.allocations(), usize::from(!ends));
+        assert_eq!(desk.machine.counters.expired_allocations, u64::from(ends));
+    }
+}
+
+#[test]
+fn credentials_without_a_user_have_quotas_of_their_own() {
+    let mut desk = desk_with(settings(|settings| settings.quotas.user_max = 1), Arc::new(RestSecrets::new(vec![Secret::new("s")])));
+    for (expiry, port, expected) in [(600, 1, 200), (600, 2, 486), (601, 3, 200)] {
+        let name = (desk.now.unix + expiry).to_string();
+        let mut client = client(name.leak(), "", &format!("198.51.100.1:{port}"));
+        client.password = crate::proto::credentials::password_of(&Secret::new("s"), client.user).leak();
+        assert_eq!(client.ask(&mut desk, Method::Allocate, udp), expected, "{port}");
+    }
+    assert_eq!(desk.machine.counters.refused_user_quota, 1);
+}
+
+#[test]
 fn names_that_are_no_rest_credentials() {
     for name in ["", ":", "alice", "x:alice", "-1:alice", "99999999999999999999999:alice", "18446744073709551615:alice"] {
         let mut desk = desk_with(settings(|_| {}), Arc::new(RestSecrets::new(vec![Secret::new("s")])));
