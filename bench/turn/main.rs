@@ -7,8 +7,8 @@
 //! target/release/examples/turn_bench memory           # 10,000 allocations
 //! ```
 //!
-//! Servers run one after the other in alternating rounds: this relay, Debian's coturn if it is installed, turn-rs if `--turn-rs`
-//! names its binary, and a bare forwarder that only receives and sends. CPU time is what the kernel charged to the server's
+//! Servers run one after the other in alternating rounds: this relay, Debian's coturn if it is installed or the one that `--coturn` names, turn-rs if
+//! `--turn-rs` names its binary, and a bare forwarder that only receives and sends. CPU time is what the kernel charged to the server's
 //! process in the measured window (`/proc/PID/stat`), divided by the packets that came out of the server.
 
 mod client;
@@ -17,21 +17,20 @@ mod load;
 mod servers;
 
 use std::error::Error;
-use std::path::PathBuf;
 
 use load::{Figures, Shape};
-use servers::Kind;
+use servers::{Kind, Others};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "turn_bench to-peer|client-to-client|memory [--rounds N] [--seconds N] [--rate PACKETS] [--clients N] [--bytes N] [--burst N] [--workers N] \
-     [--turn-rs BINARY] [--only ours|coturn|turn-rs|forwarder]";
+     [--coturn BINARY] [--turn-rs BINARY] [--only ours|coturn|turn-rs|forwarder]";
 
 struct Arguments {
     mode: String,
     rounds: usize,
     shape: Shape,
-    turn_rs: Option<PathBuf>,
+    others: Others,
     only: Option<String>,
 }
 
@@ -39,7 +38,7 @@ fn arguments() -> Outcome<Arguments> {
     let mut given = std::env::args().skip(1);
     let mode = given.next().ok_or(USAGE)?;
     let shape = Shape { seconds: 5, rate: 20_000, clients: 50, bytes: 1000, burst: 1, workers: 0 };
-    let mut arguments = Arguments { mode, rounds: 3, shape, turn_rs: None, only: None };
+    let mut arguments = Arguments { mode, rounds: 3, shape, others: Others::default(), only: None };
     while let Some(option) = given.next() {
         let value = given.next().ok_or(USAGE)?;
         match option.as_str() {
@@ -50,7 +49,8 @@ fn arguments() -> Outcome<Arguments> {
             "--bytes" => arguments.shape.bytes = value.parse()?,
             "--workers" => arguments.shape.workers = value.parse()?,
             "--burst" => arguments.shape.burst = value.parse()?,
-            "--turn-rs" => arguments.turn_rs = Some(value.into()),
+            "--coturn" => arguments.others.coturn = value.into(),
+            "--turn-rs" => arguments.others.turn_rs = Some(value.into()),
             "--only" => arguments.only = Some(value),
             _ => return Err(USAGE.into()),
         }
@@ -79,7 +79,7 @@ fn compare(arguments: &Arguments, to_peer: bool) -> Outcome<()> {
     let mut table: Vec<(Kind, Vec<Figures>)> = kinds(arguments).into_iter().map(|kind| (kind, Vec::new())).collect();
     for round in 1..=arguments.rounds {
         for (kind, figures) in &mut table {
-            let Some(server) = kind.start(arguments.turn_rs.as_deref(), to_peer, arguments.shape)? else { continue };
+            let Some(server) = kind.start(&arguments.others, to_peer, arguments.shape)? else { continue };
             let one = load::measure(&server, to_peer, arguments.shape)?;
             println!("round {round} {:10} {one}", kind.name());
             figures.push(one);
@@ -106,7 +106,7 @@ fn memory(arguments: &Arguments) -> Outcome<()> {
         if kind == Kind::Forwarder {
             continue;
         }
-        let Some(server) = kind.start(arguments.turn_rs.as_deref(), true, arguments.shape)? else { continue };
+        let Some(server) = kind.start(&arguments.others, true, arguments.shape)? else { continue };
         let before = server.resident_kb()?;
         let clients = (0..10_000).map(|_| client::Client::allocate(server.address)).collect::<Outcome<Vec<_>>>()?;
         let after = server.resident_kb()?;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
@@ -15,6 +15,19 @@ pub(crate) enum Kind {
     Coturn,
     TurnRs,
     Forwarder,
+}
+
+/// Where the other servers' programs are.
+pub(crate) struct Others {
+    /// Debian's unless another is named.
+    pub(crate) coturn: PathBuf,
+    pub(crate) turn_rs: Option<PathBuf>,
+}
+
+impl Default for Others {
+    fn default() -> Self {
+        Self { coturn: "/usr/bin/turnserver".into(), turn_rs: None }
+    }
 }
 
 pub(crate) struct Server {
@@ -43,7 +56,7 @@ impl Kind {
     }
 
     /// Starts it; `None` when it isn't installed or can't do this.
-    pub(crate) fn start(self, turn_rs: Option<&Path>, to_peer: bool, shape: Shape) -> Outcome<Option<Server>> {
+    pub(crate) fn start(self, others: &Others, to_peer: bool, shape: Shape) -> Outcome<Option<Server>> {
         let peer = UdpSocket::bind("127.0.0.1:0")?;
         let own = std::env::current_exe()?;
         let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -57,11 +70,10 @@ impl Kind {
                 command
             }
             Self::Coturn => {
-                let program = Path::new("/usr/bin/turnserver");
-                if !program.exists() {
+                if !others.coturn.exists() {
                     return Ok(None);
                 }
-                let mut command = Command::new(program);
+                let mut command = Command::new(&others.coturn);
                 command.args(["-n", "-L", "127.0.0.1", "-p", &port.to_string(), "--lt-cred-mech", "-u", &user, "-r", REALM, "--no-cli"]);
                 command.args(["--allow-loopback-peers", "--min-port", "10000", "--max-port", "32767", "--no-dtls", "--no-tls"]);
                 command.args(["--log-file", "/dev/null", "--simple-log", "--pidfile", "/dev/null", "--cli-password", "none"]);
@@ -70,7 +82,7 @@ impl Kind {
                 }
                 command
             }
-            Self::TurnRs => match turn_rs {
+            Self::TurnRs => match &others.turn_rs {
                 Some(program) if !to_peer => {
                     let config = std::env::temp_dir().join(format!("turn-bench-{port}.toml"));
                     std::fs::write(&config, turn_rs_config(&listen))?;
