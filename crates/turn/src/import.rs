@@ -351,7 +351,10 @@ fn take_limit(name: &str, value: &str, settings: &mut Settings) -> Result<(), St
         // coturn allows so much in each direction, this relay counts them together.
         "max-bps" => settings.bytes_per_second = read::<u64>(name, value)?.saturating_mul(2),
         "bps-capacity" => settings.quotas.total_bytes_per_second = read::<u64>(name, value)?.saturating_mul(2),
-        "max-allocate-lifetime" => settings.lifetime_max_seconds = read(name, value)?,
+        "max-allocate-lifetime" => {
+            settings.lifetime_max_seconds = read(name, value)?;
+            settings.lifetime_default_seconds = settings.lifetime_default_seconds.min(settings.lifetime_max_seconds);
+        }
         "channel-lifetime" if value == "600" => {}
         "permission-lifetime" if value == "300" => {}
         "stale-nonce" if matches!(value, "" | "0") => {}
