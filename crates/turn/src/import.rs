@@ -295,7 +295,7 @@ impl Reading {
     }
 
     /// `external-ip=PUBLIC/PRIVATE` maps one address, `external-ip=PUBLIC` all of its family.
-    fn relay_addresses(&mut self, config: &mut Config) {
+    fn relay_addresses(&self, config: &mut Config) {
         let listed = self.addresses.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
         let own: Vec<IpAddr> = if self.relays.is_empty() { listed } else { self.relays.clone() };
         let external_of = |ip: IpAddr| {

@@ -143,7 +143,7 @@ impl Machine {
                 return Err(code);
             }
         };
-        let ends_unix = grant.ends_unix.or(grant.expires_unix.filter(|_| self.settings.credentials_end_allocations));
+        let ends_unix = grant.ends_unix.or_else(|| grant.expires_unix.filter(|_| self.settings.credentials_end_allocations));
         // The last second of a credential is still good.
         let ends = ends_unix
             .map_or(u64::MAX, |unix| call.now.millis.saturating_add((unix + 1).saturating_sub(call.now.unix).saturating_mul(1000)));

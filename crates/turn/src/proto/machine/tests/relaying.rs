@@ -266,7 +266,7 @@ fn rates_drop_what_is_too_much() {
 fn quotas_bound_bytes_in_both_directions() {
     #[track_caller]
     fn check(change: fn(&mut Settings), passed: usize, again: u16, counter: fn(&Counters) -> u64) {
-        let mut desk = desk(|settings| change(settings));
+        let mut desk = desk(change);
         let (mut one, mut other) = (client("alice", "secret", "198.51.100.1:1"), client("alice", "secret", "198.51.100.1:2"));
         for client in [&mut one, &mut other] {
             client.allocate(&mut desk);
