@@ -100,6 +100,8 @@ pub struct Drain {
     pub end: Bytes,
     /// Binary payloads are written as base64 behind this prefix.
     pub binary_prefix: &'static str,
+    /// The client takes gzip: a body of at least so many bytes is compressed.
+    pub gzip_from: Option<usize>,
 }
 
 /// The actions of one step.

@@ -4,6 +4,7 @@
 //! refused and ends the connection.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
@@ -381,7 +382,17 @@ impl Shard {
         slot.exchanges.retain(|exchange| *exchange != key);
         let at = slot.at(slot_index as usize);
         self.work.push_back(super::driver::Work::Answered(at, ExchangeId(key)));
-        self.respond(key, Response { body: body.freeze(), ..drain.head });
+        let answer = Response { body: body.freeze(), ..drain.head };
+        self.respond(key, if drain.gzip_from.is_some_and(|least| answer.body.len() >= least) { compressed(answer) } else { answer });
+    }
+}
+
+/// The answer with a compressed body, when that is smaller.
+fn compressed(answer: Response) -> Response {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(answer.body.len() / 2), flate2::Compression::fast());
+    match encoder.write_all(&answer.body).and_then(|()| encoder.finish()) {
+        Ok(body) if body.len() < answer.body.len() => Response { body: body.into(), ..answer }.header("content-encoding", "gzip"),
+        Ok(_) | Err(_) => answer,
     }
 }
 

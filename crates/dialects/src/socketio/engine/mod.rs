@@ -238,7 +238,8 @@ impl Engine {
                     actions.push(Action::Push(self.shared.noop.clone()));
                 }
                 let head = head.header("content-type", POLL_TYPE);
-                let drain = Drain { head, separator: b"\x1e", end: Bytes::new(), binary_prefix: "b" };
+                let gzip_from = self.shared.settings.gzip_from.filter(|_| takes_gzip(request));
+                let drain = Drain { head, separator: b"\x1e", end: Bytes::new(), binary_prefix: "b", gzip_from };
                 actions.push(Action::Hold(exchange, Box::new(drain)));
             }
             Revision::Three => {
@@ -502,6 +503,16 @@ const PING_LATE_MAX: Duration = Duration::from_millis(100);
 const POLL_TYPE: &str = "text/plain; charset=UTF-8";
 const NOOP: &str = "6";
 const CLOSE: &str = "1";
+
+/// Whether the answer may be compressed.
+fn takes_gzip(request: &Request<'_>) -> bool {
+    let mut codings = request.header("accept-encoding").unwrap_or_default().split(',').map(|coding| coding.trim());
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.trim_matches(['0', '.']).is_empty());
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
 
 fn is_binary(request: &Request<'_>) -> bool {
     request.header("content-type").is_some_and(|value| value.trim().eq_ignore_ascii_case("application/octet-stream"))
