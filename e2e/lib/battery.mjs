@@ -52,6 +52,49 @@ export const MALFORMED = [
   ['a chunk size that ends in a bare LF', (host) => chunked(host, '2\n{}\r\n0\r\n\r\n')],
 ];
 
+/// Requests that servers differ about. Each is either served or refused here; nothing is hidden in them.
+export const SLOPPY = [
+  ['a method in lower case', (host) => `get /health HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['two spaces before the target', (host) => `GET  /health HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a tab before the version', (host) => `GET /health\tHTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['an empty line before the request', (host) => `\r\nGET /health HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a target with its host', (host) => `GET http://${host}/health HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a target of another host', (host) => `GET http://elsewhere.test/health HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a fragment in the target', (host) => `GET /health#x HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a target with bytes beyond ASCII', (host) => `GET /health?\xff HTTP/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a version in lower case', (host) => `GET /health http/1.1\r\nHost: ${host}\r\n\r\n`],
+  ['a version with a leading zero', (host) => `GET /health HTTP/01.1\r\nHost: ${host}\r\n\r\n`],
+  ['a host with a user', (host) => `GET /health HTTP/1.1\r\nHost: user@${host}\r\n\r\n`],
+  ['a host with a space', (host) => `GET /health HTTP/1.1\r\nHost: ${host} x\r\n\r\n`],
+  ['an empty host', () => 'GET /health HTTP/1.1\r\nHost: \r\n\r\n'],
+  ['a header name with an underscore', (host) => `GET /health HTTP/1.1\r\nHost: ${host}\r\nX_A: 1\r\n\r\n`],
+  ['a header name with a slash', (host) => `GET /health HTTP/1.1\r\nHost: ${host}\r\nX/A: 1\r\n\r\n`],
+  ['a header name beyond ASCII', (host) => `GET /health HTTP/1.1\r\nHost: ${host}\r\nX\xe9: 1\r\n\r\n`],
+  ['a delete character in a value', (host) => `GET /health HTTP/1.1\r\nHost: ${host}\r\nX-A: a\x7fb\r\n\r\n`],
+  ['two bare CRs for a line', (host) => `GET /health HTTP/1.1\r\nHost: ${host}\r\n\r\r\n`],
+  ['equal lengths in two headers', (host) => publish(host, 'Content-Length: 24\r\nContent-Length: 24', '{"channel":"s","data":1}')],
+  ['equal lengths in one header', (host) => publish(host, 'Content-Length: 24, 24', '{"channel":"s","data":1}')],
+  ['a length with a leading zero', (host) => publish(host, 'Content-Length: 0024', '{"channel":"s","data":1}')],
+  ['a length with a space in it', (host) => publish(host, 'Content-Length: 2 4', '{"channel":"s","data":1}')],
+  ['a length in a fraction', (host) => publish(host, 'Content-Length: 24.0', '{"channel":"s","data":1}')],
+  ['chunked in capitals', (host) => publish(host, 'Transfer-Encoding: CHUNKED', '18\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['chunked in quotes', (host) => publish(host, 'Transfer-Encoding: "chunked"', '18\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['chunked with a parameter', (host) => publish(host, 'Transfer-Encoding: chunked;x=1', '18\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['chunked behind an empty element', (host) => publish(host, 'Transfer-Encoding: , chunked', '18\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['an empty transfer encoding', (host) => publish(host, 'Transfer-Encoding:', '')],
+  ['a chunk with an extension', (host) => publish(host, 'Transfer-Encoding: chunked', '18;a=b\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['a chunk size with zeroes before it', (host) => publish(host, 'Transfer-Encoding: chunked', '0018\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['a chunk size with a space behind it', (host) => publish(host, 'Transfer-Encoding: chunked', '18 \r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['a chunk size with an underscore', (host) => publish(host, 'Transfer-Encoding: chunked', '1_8\r\n{"channel":"s","data":1}\r\n0\r\n\r\n')],
+  ['an empty chunk size', (host) => publish(host, 'Transfer-Encoding: chunked', '\r\n\r\n')],
+  ['a trailer', (host) => publish(host, 'Transfer-Encoding: chunked', '18\r\n{"channel":"s","data":1}\r\n0\r\nX-A: 1\r\n\r\n')],
+  ['a trailer that ends in a bare LF', (host) => publish(host, 'Transfer-Encoding: chunked', '18\r\n{"channel":"s","data":1}\r\n0\r\nX-A: 1\n\r\n')],
+];
+
+function publish(host, headers, body) {
+  return `POST /publish HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`;
+}
+
 function chunked(host, body) {
   return `POST /publish HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${body}`;
 }

@@ -2,8 +2,8 @@
 
 import { chromium } from 'playwright-core';
 
-/// A page of a fresh browser; `hosts` maps names to 127.0.0.1, for pages that come from elsewhere.
-export async function page(t, { hosts = [] } = {}) {
+/// A page of a fresh browser; `hosts` maps names to 127.0.0.1, for pages that come from elsewhere; `anyCertificate` trusts every server.
+export async function page(t, { hosts = [], anyCertificate = false } = {}) {
   const rules = hosts.map((name) => `MAP ${name} 127.0.0.1`).join(',');
   const browser = await chromium.launch({
     executablePath: process.env.E2E_CHROMIUM ?? '/usr/bin/chromium',
@@ -15,7 +15,7 @@ export async function page(t, { hosts = [] } = {}) {
   });
   t.after(() => browser.close());
   // The page's own policy lets no inline script run; a test is no attacker.
-  const context = await browser.newContext({ bypassCSP: true });
+  const context = await browser.newContext({ bypassCSP: true, ignoreHTTPSErrors: anyCertificate });
   const opened = await context.newPage();
   opened.said = [];
   opened.on('console', (message) => opened.said.push(message.text()));

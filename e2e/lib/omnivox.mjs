@@ -23,8 +23,9 @@ export function cleanEnvironment(more = {}) {
   return { ...Object.fromEntries(kept), ...more };
 }
 
-export async function omnivox(t, { settings, flags = [], env = {} } = {}) {
-  const args = settings === undefined ? ['dev', '--port', '0'] : ['serve', '--config', writeSettings(t, settings)];
+/// `dev`, or `serve` with these settings; `settingsFile` is where they are written, for tests that change them.
+export async function omnivox(t, { settings, settingsFile, flags = [], env = {} } = {}) {
+  const args = settings === undefined ? ['dev', '--port', '0'] : ['serve', '--config', writeSettings(t, settings, settingsFile)];
   // `dev` has the short paths; in a settings file they are routes like any other.
   const server = new Server([...args, ...flags], env, settings === undefined ? '/ws' : '/v1/ws');
   t.after(() => server.endOfTest());
@@ -32,8 +33,7 @@ export async function omnivox(t, { settings, flags = [], env = {} } = {}) {
   return server;
 }
 
-function writeSettings(t, settings) {
-  const file = path.join(folder(t), 'omnivox.toml');
+function writeSettings(t, settings, file = path.join(folder(t), 'omnivox.toml')) {
   writeFileSync(file, settings);
   return file;
 }

@@ -8,8 +8,8 @@ import { accepting, folder, freePort, program } from './programs.mjs';
 /// Debian keeps servers where a person's search path does not look.
 const PATH = `${process.env.PATH}:/usr/sbin:/sbin`;
 
-/// nginx before a port, or before a Unix socket when `upstream` is a path.
-export async function nginx(t, upstream) {
+/// nginx before a port, or before a Unix socket when `upstream` is a path; `location` goes into its location.
+export async function nginx(t, upstream, { location = '' } = {}) {
   const home = folder(t);
   const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
@@ -21,6 +21,7 @@ export async function nginx(t, upstream) {
     const overSocket = placed('conf', { '/run/omnivox/omnivox.sock': upstream });
     shown = shown.replace(/upstream omnivox \{[^}]*\}/, () => overSocket);
   }
+  shown = changed(shown, { 'location / {': `location / {\n${location}` });
   const file = path.join(home, 'nginx.conf');
   writeFileSync(file, `
 daemon off;
@@ -37,10 +38,13 @@ ${shown}
   return started(t, port, 'nginx', ['-p', home, '-e', 'stderr', '-c', file]);
 }
 
-export async function haproxy(t, upstream) {
+/// HAProxy before a port; `backend` is a further line of its backend, `server` further words for the server.
+export async function haproxy(t, upstream, { backend = '', server = '' } = {}) {
   const port = await freePort();
   const file = path.join(folder(t), 'haproxy.cfg');
-  writeFileSync(file, placed('haproxy', { '127.0.0.1:8080': `127.0.0.1:${upstream}`, 'bind :80': `bind 127.0.0.1:${port}` }));
+  writeFileSync(file, placed('haproxy', {
+    'server one 127.0.0.1:8080': `${backend}\n    server one 127.0.0.1:${upstream} ${server}`, 'bind :80': `bind 127.0.0.1:${port}`,
+  }));
   return started(t, port, 'haproxy', ['-db', '-f', file]);
 }
 

@@ -17,7 +17,8 @@ export class Raw {
     this.socket.on('data', (chunk) => { this.received = Buffer.concat([this.received, chunk]); this.#notify(); });
     // A reset counts as an end: the peer wants no more of this.
     this.ended = new Promise((resolve) => { this.socket.on('end', resolve); this.socket.on('close', resolve); this.socket.on('error', resolve); });
-    this.ended.then(() => this.#notify());
+    this.over = false;
+    this.ended.then(() => { this.over = true; this.#notify(); });
     t.after(() => this.socket.destroy());
   }
 

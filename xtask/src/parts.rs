@@ -33,8 +33,10 @@ pub(crate) const PARTS: &[Part] = &[
     debian("redis", "redis-server", &["redis-server"]),
     debian("nats", "nats-server", &["nats-server"]),
     debian("coturn", "turnserver", &["coturn"]),
+    debian("openssl", "openssl", &["openssl"]),
     debian("systemd", "systemd-socket-activate", &["systemd"]),
     debian("valgrind", "valgrind", &["valgrind"]),
+    Part { name: "pebble", program: "target/pebble/pebble", packages: &[], optional: true },
     Part { name: "autobahn", program: "target/autobahn/bin/wstest", packages: &[], optional: true },
 ];
 

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs what the tests need and this machine lacks, and only that.
 //!
-//! Three sources: Debian packages for the programs in the table of [`parts`], npm packages by the committed lock file into
-//! `e2e/node_modules`, Python packages by pinned lists into `target/`. Running it twice does nothing the second time.
+//! Four sources: Debian packages for the programs in the table of [`parts`], npm packages by the committed lock file into
+//! `e2e/node_modules`, Python packages by pinned lists and Go programs by pinned versions into `target/`. Running it twice does nothing the second time.
 //! Invariant: it never starts a service, and nothing that it writes lands in the repository.
 
 use crate::parts::{self, PARTS, Part};
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// The oldest Node whose test runner and clients the tests use.
 const NODE_MAJOR_MIN: u32 = 20;
+/// The ACME server of the tests.
+const PEBBLE_MODULE: &str = "github.com/letsencrypt/pebble/v2";
+const PEBBLE_VERSION: &str = "v2.10.1";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Installs what is missing and says what is here.
@@ -34,6 +37,9 @@ pub(crate) fn run_quietly(root: &Path, choices: &Choices) -> Outcome<()> {
     }
     if !choices.leaves_out("autobahn") && !choices.leaves_out("python") {
         setup.autobahn()?;
+    }
+    if !choices.leaves_out("pebble") {
+        setup.pebble()?;
     }
     Ok(())
 }
@@ -121,6 +127,22 @@ impl Setup<'_> {
         copy(&list, &installed)
     }
 
+    /// The ACME server that certificates are tested with comes as Go source, and is made where there is a Go.
+    fn pebble(&self) -> Outcome<()> {
+        let folder = self.root.join("target/pebble");
+        let made = folder.join("version");
+        if fs::read_to_string(&made).is_ok_and(|version| version == PEBBLE_VERSION) {
+            return Ok(());
+        }
+        let Some(go) = go() else {
+            return Ok(());
+        };
+        let programs = ["pebble", "pebble-challtestsrv"].map(|name| format!("{PEBBLE_MODULE}/cmd/{name}@{PEBBLE_VERSION}"));
+        let mut install = Command::new(go);
+        self.step("go install pebble (target/pebble)", install.arg("install").args(programs).env("GOBIN", &folder), 10 * MINUTE)?;
+        fs::write(&made, PEBBLE_VERSION).map_err(|error| format!("{}: {error}", made.display()))
+    }
+
     /// Runs one step and says how long it took; its whole output is the error when it fails.
     fn step(&self, what: &str, command: &mut Command, budget: Duration) -> Outcome<()> {
         eprintln!("setup: {what} …");
@@ -151,7 +173,8 @@ fn say_what_is_here(root: &Path, choices: &Choices) {
 /// Why a part is not here.
 pub(crate) fn missing(part: &Part) -> String {
     if part.optional {
-        format!("SKIPPED: {} NEEDS A PYTHON 2.7, AND NONE WAS FOUND", part.name.to_uppercase())
+        let needs = if part.name == "pebble" { "A GO OF 1.24 OR NEWER" } else { "A PYTHON 2.7" };
+        format!("SKIPPED: {} NEEDS {needs}, AND NONE WAS FOUND", part.name.to_uppercase())
     } else {
         format!("missing ('{}' is not on the search path)", part.program)
     }
@@ -240,6 +263,21 @@ fn answers_2_7(python: &Path) -> bool {
     output.is_ok_and(|output| output.stdout.starts_with(b"True"))
 }
 
+/// A Go on the search path, or where its own installer puts it; 1.21 and newer fetch the version that a module asks for.
+fn go() -> Option<PathBuf> {
+    let installed = Some(PathBuf::from("/usr/local/go/bin/go")).filter(|go| go.is_file());
+    let minor = |go: &PathBuf| {
+        let output = Command::new(go).arg("version").output().ok()?;
+        go_minor(&String::from_utf8_lossy(&output.stdout))
+    };
+    parts::which("go").into_iter().chain(installed).find(|go| minor(go).is_some_and(|minor| minor >= 21))
+}
+
+/// `go version go1.26.8 linux/amd64` is 26.
+fn go_minor(version: &str) -> Option<u32> {
+    version.split(' ').find_map(|word| word.strip_prefix("go1."))?.split('.').next()?.parse().ok()
+}
+
 fn same_content(one: &Path, other: &Path) -> bool {
     fs::read(one).is_ok_and(|content| fs::read(other).is_ok_and(|installed| installed == content))
 }
@@ -253,7 +291,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_of_node_is_read() {
+    fn versions_are_read() {
         assert_eq!([node_major("v20.20.2"), node_major("v8"), node_major("")], [20, 8, 0]);
+        assert_eq!(["go version go1.26.8 linux/amd64", "go version go1.19 x", "?"].map(go_minor), [Some(26), Some(19), None]);
     }
 }

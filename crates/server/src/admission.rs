@@ -10,13 +10,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use omnivox_core::Limits;
 
 /// What is counted for each address, and for all of them.
 pub(crate) struct Admission {
     start: Instant,
-    limits: Arc<Limits>,
+    limits: ArcSwap<Limits>,
     everybody: Mutex<Budget>,
     addresses: [Mutex<Addresses>; STRIPES],
 }
@@ -81,12 +82,17 @@ impl Drop for Counted {
 
 impl Admission {
     pub(crate) fn new(limits: Arc<Limits>, start: Instant) -> Self {
-        Self { start, limits, everybody: Mutex::default(), addresses: std::array::from_fn(|_| Mutex::default()) }
+        Self { start, limits: ArcSwap::from(limits), everybody: Mutex::default(), addresses: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// Judges by other limits from now on; who is in stays in.
+    pub(crate) fn replace(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Lets a connection in, whoever's it is.
     pub(crate) fn connect_any(&self, now: Instant) -> Result<(), Refused> {
-        let Some(per_second) = self.limits.connects_per_second_max else { return Ok(()) };
+        let Some(per_second) = self.limits.load().connects_per_second_max else { return Ok(()) };
         let mut everybody = self.everybody.lock().unwrap_or_else(PoisonError::into_inner);
         let words = "too many clients connect at the moment; try again in a second";
         if everybody.take(self.ns(now), per_second) { Ok(()) } else { Err(Refused { setting: "connects_per_second_max", words }) }
@@ -94,7 +100,7 @@ impl Admission {
 
     /// Lets a connection of an address in.
     pub(crate) fn connect(self: &Arc<Self>, ip: IpAddr, now: Instant) -> Result<Share, Refused> {
-        let limits = &self.limits;
+        let limits = self.limits.load();
         let (most, per_second) = (limits.connections_per_address_max, limits.connects_per_address_per_second_max);
         if most.is_none() && per_second.is_none() {
             return Ok(Share::default());
@@ -116,7 +122,7 @@ impl Admission {
 
     /// Lets a request of an address in.
     pub(crate) fn request(&self, ip: IpAddr, now: Instant) -> Result<(), Refused> {
-        let Some(per_second) = self.limits.requests_per_address_per_second_max else { return Ok(()) };
+        let Some(per_second) = self.limits.load().requests_per_address_per_second_max else { return Ok(()) };
         let address = counted_as(ip);
         let words = "your address sends requests too fast; try again in a second";
         let fits = self.stripe(address).entry(address).or_default().requests.take(self.ns(now), per_second);

@@ -9,6 +9,7 @@ use omnivox_core::{Dialect, Limits};
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
 
+use crate::acme::AcmeSettings;
 use crate::listener::{Inherited, UnixSockets};
 use crate::proxies::Proxies;
 use crate::relay::RelaySettings;
@@ -26,6 +27,8 @@ pub struct ServerConfig {
     pub inherited: Vec<Inherited>,
     /// The certificate of the TLS addresses; keep a clone to reload it.
     pub tls: Option<Arc<Tls>>,
+    /// Who supplies the certificate; then `tls` is [`Tls::automatic`].
+    pub acme: Option<AcmeSettings>,
     /// Threads that own connections; one for each core when `None`. At most 64.
     pub shards: Option<u16>,
     /// The limits.
@@ -63,6 +66,7 @@ impl ServerConfig {
             unix: UnixSockets::default(),
             inherited: Vec::new(),
             tls: None,
+            acme: None,
             shards: None,
             limits: Limits::default(),
             apps,
@@ -80,6 +84,14 @@ impl ServerConfig {
             tcp_user_timeout: Duration::from_secs(45),
         }
     }
+}
+
+/// What can change while clients are connected.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub proxies: Proxies,
+    pub gate: Option<HostGate>,
+    pub drain: DrainPace,
 }
 
 /// Lets in only requests for known hosts from known origins, so that no web page reaches a server on loopback through the browser of the

@@ -6,7 +6,7 @@
 //! - [`proxies`]: who the client is behind a trusted proxy.
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
 //! - `background`: the runtime for what may take its time: requests to back ends.
-//! - [`tls`]: certificates; [`bridge`]: HTTP/2 and embedders.
+//! - [`tls`]: certificates; [`acme`]: those from an authority; [`bridge`]: HTTP/2 and embedders.
 //! - [`socketio`]: Socket.IO inside a program, with closures.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
 //!
@@ -18,6 +18,7 @@
 //!
 //! Invariant: a shard never waits for another shard, for a broker or for a client.
 
+pub mod acme;
 mod admission;
 mod background;
 pub mod bridge;

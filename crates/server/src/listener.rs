@@ -97,7 +97,7 @@ fn place<S: Stream + 'static>(
 ) {
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
     let most = common.hub.limits().connections_max as u64;
-    let trusted = common.proxies.trusts(peer.ip);
+    let trusted = common.live.load().proxies.trusts(peer.ip);
     // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
     let handshakes: u64 = common.metrics.iter().map(|metrics| metrics.tls_handshakes.load(Ordering::Relaxed)).sum();
     let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + handshakes;

@@ -68,6 +68,12 @@ counters! {
     tls_handshakes: "gauge",
     /// TLS handshakes that failed or took too long.
     tls_handshake_failures_total: "counter",
+    /// Connections that speak HTTP/2.
+    http2_connections: "gauge",
+    /// Requests over HTTP/2, WebSockets included.
+    http2_requests_total: "counter",
+    /// WebSockets asked for over HTTP/2 (RFC 8441).
+    http2_websockets_total: "counter",
     /// Times that a channel was read again because news were dropped.
     rereads_total: "counter",
     /// Times that subscribers were told of a gap.

@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use omnivox_core::engine::ShardSet;
 use omnivox_hub::outgoing::Outgoing;
 use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
+use crate::acme::{Acme, AcmeError};
 use crate::admission::Admission;
 use crate::background::Background;
 use crate::bridge::{self, BridgeBody};
-use crate::config::ServerConfig;
+use crate::config::{Live, ServerConfig};
 use crate::listener::{Bound, Endpoint, Listener};
 use crate::metrics::ShardMetrics;
 use crate::relay::Office;
@@ -63,6 +65,9 @@ pub enum StartError {
     /// The relay does not start.
     #[error("the relay does not start: {0} (see [turn])")]
     Relay(String),
+    /// The account or the certificates of an authority can't be kept.
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
     /// The system gives no threads or no randomness.
     #[error("the system refused: {0}")]
     System(io::Error),
@@ -180,11 +185,20 @@ impl Parts {
         let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock.clone()));
         let relay = config.relay.map(|relay| Office::open(relay, config.clock)).transpose().map_err(StartError::Relay)?;
         relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
-        hub.set_outgoing(Outgoing::new(config.outgoing, background.clone()));
+        let outgoing = Outgoing::new(config.outgoing, background.clone());
+        hub.set_outgoing(outgoing.clone());
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone()));
+        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone(), config.tls.clone()));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone())));
+        let acme = match (config.acme, &config.tls) {
+            (Some(settings), Some(tls)) => Some(Acme::new(settings, tls.resolver().clone(), outgoing)?),
+            _ => None,
+        };
+        if let Some(acme) = acme {
+            dialects.push(Arc::new(acme.http_proofs()));
+            background.spawn(acme.run());
+        }
         let (doors, visits): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::unbounded_channel()).unzip();
         hub.set_roster(Arc::new(Doors(doors.clone())));
         let head_limits = HeadLimits {
@@ -195,15 +209,13 @@ impl Parts {
         let common = Arc::new(Common {
             admission: Arc::new(Admission::new(limits.clone(), tokio::time::Instant::now().into_std())),
             turned_away: AtomicU64::new(0),
-            proxies: config.proxies,
+            live: ArcSwap::from_pointee(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }),
             hub,
             router: Router::new(dialects)?,
             outbox_limits: limits.outbox(),
             head_limits,
-            gate: config.gate,
             tls: config.tls,
             deflate: config.deflate,
-            drain: config.drain,
             node: random[1] as u32,
             doors,
             placed: metrics.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -294,6 +306,18 @@ impl Handle {
     /// The hub, for publishing from the same process.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.common.hub
+    }
+
+    /// Takes over what can change while clients are connected: apps, trusted proxies, hosts, the pace of a drain, the limits of addresses, and
+    /// the certificate.
+    pub fn take_over(&self, config: ServerConfig) {
+        let common = &self.common;
+        common.hub.replace_apps(config.apps);
+        common.admission.replace(config.limits);
+        common.live.store(Arc::new(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }));
+        if let (Some(tls), Some(new)) = (&common.tls, &config.tls) {
+            tls.adopt(new);
+        }
     }
 
     /// Where the relay listens: `udp`, `tcp` or `tls`, and the address.

@@ -18,6 +18,7 @@ use crate::metrics::{self, ShardMetrics};
 use crate::relay::Office;
 use crate::server::Flag;
 use crate::shard::error;
+use crate::tls::Tls;
 
 /// The state that the answers come from.
 pub struct Health {
@@ -26,6 +27,7 @@ pub struct Health {
     engine: Arc<MemoryEngine>,
     relay: Option<Arc<Office>>,
     hub: Arc<Hub>,
+    tls: Option<Arc<Tls>>,
     probe_succeeded: Flag,
     draining: Flag,
 }
@@ -37,8 +39,9 @@ impl Health {
         engine: Arc<MemoryEngine>,
         relay: Option<Arc<Office>>,
         hub: Arc<Hub>,
+        tls: Option<Arc<Tls>>,
     ) -> Self {
-        Self { shards, inboxes, engine, relay, hub, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+        Self { shards, inboxes, engine, relay, hub, tls, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
     }
 
     pub(crate) fn relay(&self) -> Option<&Arc<Office>> {
@@ -64,6 +67,10 @@ impl Health {
             ),
             ("ready", "Whether the server is ready.", "gauge", u64::from(self.trouble().is_none())),
         ];
+        if let Some(tls) = &self.tls {
+            let help = "When the certificate ends, in seconds since the Unix epoch; 0 without one.";
+            extra.push(("tls_certificate_expires_seconds", help, "gauge", tls.expires_at()));
+        }
         extra.extend(self.hub.outgoing().into_iter().flat_map(|outgoing| outgoing.counters().entries()));
         extra
     }

@@ -1,15 +1,28 @@
 //! TLS: certificates that can change under running connections, and the protocols that clients choose by ALPN.
 //!
 //! Only the handshake is here; afterwards a TLS stream is a connection like any other. A client that chooses `h2` goes over the
-//! [bridge](crate::bridge).
+//! [bridge](crate::bridge). The certificate comes from files ([`Tls::load`]) or from a certificate authority ([`Tls::automatic`], which
+//! [`acme`](crate::acme) supplies).
+//!
+//! - `resolver`: which certificate a handshake gets; `validity`: until when it is good.
+
+mod resolver;
+mod validity;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+pub(crate) use self::resolver::Resolver;
+use self::validity::Validity;
+
+/// The protocol in which a certificate authority asks who we are (RFC 8737).
+pub(crate) const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 
 /// Where the certificate and its key lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,45 +69,99 @@ impl CertificateError {
     }
 }
 
+/// A certificate chain with its key, and until when it is good.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    pub key: Arc<CertifiedKey>,
+    pub validity: Validity,
+}
+
 /// The TLS settings of all listeners, replaceable.
 #[derive(Debug)]
 pub struct Tls {
-    files: CertificateFiles,
-    current: ArcSwap<rustls::ServerConfig>,
+    /// Where the certificate lies; `None` when an authority supplies it.
+    files: Option<CertificateFiles>,
+    resolver: Arc<Resolver>,
+    config: Arc<rustls::ServerConfig>,
 }
 
 impl Tls {
     /// Reads the files.
     pub fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
-        let current = ArcSwap::from(server_config(&files)?);
-        Ok(Self { files, current })
+        let tls = Self::new(Some(files), &[b"h2", b"http/1.1"]);
+        tls.reload()?;
+        Ok(tls)
+    }
+
+    /// Has no certificate until one is supplied: handshakes before that fail.
+    pub fn automatic() -> Self {
+        Self::new(None, &[b"h2", b"http/1.1", ACME_PROTOCOL])
+    }
+
+    fn new(files: Option<CertificateFiles>, protocols: &[&[u8]]) -> Self {
+        let resolver = Arc::new(Resolver::default());
+        let builder = rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("the provider has what TLS 1.2 and 1.3 need").with_no_client_auth();
+        let mut config = builder.with_cert_resolver(resolver.clone());
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        // A client of long-lived connections seldom resumes; two tickets would be two more writes for nothing.
+        config.send_tls13_tickets = 1;
+        Self { files, resolver, config: Arc::new(config) }
     }
 
     /// Reads the files again; new connections get what is in them now. An error leaves everything as it was.
     pub fn reload(&self) -> Result<(), CertificateError> {
-        self.current.store(server_config(&self.files)?);
+        let Some(files) = &self.files else { return Ok(()) };
+        self.resolver.set(Arc::new(read(files)?));
         Ok(())
     }
 
-    /// What the next connection is served with.
+    /// Serves new connections with the certificate of another one, when that has one.
+    pub(crate) fn adopt(&self, other: &Self) {
+        if let Some(certificate) = other.resolver.current() {
+            self.resolver.set(certificate);
+        }
+    }
+
+    /// Seconds since the Unix epoch at which the certificate ends; 0 while there is none.
+    pub fn expires_at(&self) -> u64 {
+        self.resolver.current().map_or(0, |certificate| certificate.validity.not_after)
+    }
+
+    /// What connections are served with.
     pub(crate) fn current(&self) -> Arc<rustls::ServerConfig> {
-        self.current.load_full()
+        self.config.clone()
+    }
+
+    /// The certificates, for whoever supplies them.
+    pub(crate) fn resolver(&self) -> &Arc<Resolver> {
+        &self.resolver
     }
 }
 
-fn server_config(files: &CertificateFiles) -> Result<Arc<rustls::ServerConfig>, CertificateError> {
+impl Certificate {
+    /// A chain, leaf first, with its key.
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, rustls::Error> {
+        let leaf = chain.first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let validity = Validity::of(leaf).ok_or(rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
+        let key = CertifiedKey::from_der(chain, key, &provider())?;
+        Ok(Self { key: Arc::new(key), validity })
+    }
+}
+
+fn read(files: &CertificateFiles) -> Result<Certificate, CertificateError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| CertificateError::Certificate { path: files.certificate.clone(), error: io::Error::other(error) })?;
+    if chain.is_empty() {
+        let error = io::Error::other("it has no certificate");
+        return Err(CertificateError::Certificate { path: files.certificate.clone(), error });
+    }
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| CertificateError::Key { path: files.key.clone(), error: io::Error::other(error) })?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(CertificateError::Mismatch)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A client of long-lived connections seldom resumes; two tickets would be two more writes for nothing.
-    config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Certificate::new(chain, key).map_err(CertificateError::Mismatch)
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

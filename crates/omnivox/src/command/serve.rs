@@ -41,19 +41,7 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     }
     server.relay = turn::beside(&config.turn)?;
     let mut current = config;
-    let tls = server.tls.clone();
-    run_until_signalled(
-        server,
-        announce,
-        async |_| {},
-        |hub| {
-            reload(settings, &passed, &mut current, &switch, hub);
-            if let Some(Err(error)) = tls.as_ref().map(|tls| tls.reload()) {
-                tracing::error!("the certificate stays the old one: {error}");
-            }
-        },
-    )?;
-    Ok(())
+    run_until_signalled(server, announce, async |_| {}, |server| reload(settings, &passed, &mut current, &switch, server))
 }
 
 fn announce(server: &Handle) {
@@ -66,7 +54,7 @@ fn announce(server: &Handle) {
 }
 
 /// Takes over what can change while clients are connected, and names what can't. Settings that are wrong change nothing.
-fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &LevelSwitch, hub: &Hub) {
+fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &LevelSwitch, running: &Handle) {
     let read = load(settings, Config::default()).and_then(|mut config| {
         passed.replace(&mut config);
         judge(&config).map(|server| (config, server))
@@ -75,19 +63,14 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
         Ok(read) => read,
         Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
     };
-    hub.replace_apps(server.apps);
-    current.log.level.clone_from(&new.log.level);
-    current.app.clone_from(&new.app);
-    current.api_key.clone_from(&new.api_key);
-    current.namespace.clone_from(&new.namespace);
-    current.history.clone_from(&new.history);
+    running.take_over(server);
+    current.take_over(&new);
     let (before, after) = (render::changes(current), render::changes(&new));
     let waiting: Vec<&str> = after.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
     if *current == new {
         tracing::info!("the settings were read again");
     } else {
-        let words =
-            "the settings were read again; log.level, apps, API keys, namespaces and history are taken over, the rest needs a restart";
+        let words = "the settings were read again; what can change while clients are connected is taken over, this needs a restart";
         tracing::warn!(changed = waiting.join("; "), "{words}");
     }
 }
@@ -97,7 +80,7 @@ pub(crate) fn run_until_signalled(
     config: ServerConfig,
     announce: impl FnOnce(&Handle),
     beside: impl AsyncFnOnce(Arc<Hub>),
-    mut reload: impl FnMut(&Hub),
+    mut reload: impl FnMut(&Handle),
 ) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,15 +89,14 @@ pub(crate) fn run_until_signalled(
         let mut signals = Signals::new()?;
         let server = Server::start(config).map_err(start_error)?;
         announce(&server);
-        let hub = server.hub().clone();
-        let beside = beside(hub.clone());
+        let beside = beside(server.hub().clone());
         tokio::pin!(beside);
         let mut beside_runs = true;
         let first = loop {
             tokio::select! {
                 () = &mut beside, if beside_runs => beside_runs = false,
                 heard = signals.next() => match heard {
-                    Heard::Reload => reload(&hub),
+                    Heard::Reload => reload(&server),
                     Heard::End(number) => break number,
                 },
             }
@@ -144,7 +126,9 @@ fn raise_open_files() -> u64 {
 
 fn start_error(error: StartError) -> anyhow::Error {
     let code = match error {
-        StartError::Listen { .. } | StartError::ListenUnix { .. } | StartError::System(_) | StartError::Relay(_) => Code::Failure,
+        StartError::Listen { .. } | StartError::ListenUnix { .. } | StartError::Acme(_) | StartError::System(_) | StartError::Relay(_) => {
+            Code::Failure
+        }
         StartError::Clash(_) | StartError::Setting(_) => Code::Usage,
     };
     exit::error(code, error.to_string())

@@ -20,11 +20,10 @@ use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{DrainPace, HostGate};
 use omnivox_server::proxies::{Proxies, ProxyHeaders};
-use omnivox_server::tls::{CertificateFiles, Tls};
 
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
-use super::trust;
+use super::{secure, trust};
 
 /// Judges the settings as a whole and makes what the server is started with.
 ///
@@ -41,7 +40,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
             Err(wrong) => problems.extend(wrong),
         }
     }
-    let tls = tls(&config.tls, &mut problems);
+    let tls = secure::tls(config, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -63,6 +62,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         tcp_user_timeout: config.heartbeat.tcp_user_timeout_ms,
         listen_tls: config.tls.listen.clone(),
         unix: config.unix.to_server(),
+        acme: secure::acme(&config.acme),
         tls,
         outgoing: outgoing(&config.outgoing),
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
@@ -76,23 +76,6 @@ fn outgoing(section: &settings::OutgoingSection) -> OutgoingSettings {
         listed: section.allow.iter().map(|range| *range.meaning()).collect(),
         connections_max: section.connections_max,
         ..OutgoingSettings::default()
-    }
-}
-
-/// The certificate of the TLS listeners, if there are any.
-fn tls(section: &settings::TlsSection, problems: &mut Vec<Problem>) -> Option<Arc<Tls>> {
-    let place = |key: &str| Place::Section(format!("tls.{key}"));
-    match (&section.certificate_file, &section.private_key_file) {
-        (Some(certificate), Some(key)) => {
-            let files = CertificateFiles { certificate: certificate.clone(), key: key.clone() };
-            Tls::load(files).map_err(|error| problems.push(Problem::new(place(error.setting()), error.to_string()))).ok().map(Arc::new)
-        }
-        (None, None) if section.listen.is_empty() => None,
-        _ => {
-            let what = "certificate and private key come together, and every address in `tls.listen` needs them";
-            problems.push(Problem::new(place("certificate_file"), what).mend("set `certificate_file` and `private_key_file`"));
-            None
-        }
     }
 }
 
@@ -520,6 +503,16 @@ mod tests {
         check(&shop("[limits]\noutbox_bytes_soft = 5_000_000"), "limits.outbox_bytes_soft: is above");
         check(&shop("[limits]\nmessage_bytes_max = 5_000_000"), "limits.message_bytes_max: is above");
         check(&shop("[limits]\npoll_time_max_ms = 60_000"), "limits.poll_time_max_ms: is above");
+        let acme = |rest: &str| shop(&format!("[tls]\nlisten = \"127.0.0.1:0\"\n[acme]\nterms_agreed = true\n{rest}"));
+        check(&acme("names = \"a.example\""), "");
+        let silent = acme("names = \"a.example\"").replace("terms_agreed = true", "");
+        check(&silent, "acme.terms_agreed: ");
+        check(&acme("names = \"*.example\""), "acme.names: \"*.example\" ");
+        check(&acme("names = \"192.0.2.1\""), "acme.names: \"192.0.2.1\" ");
+        check(&acme("names = \"192.0.2.1\"\nchallenge = \"http-01\""), "");
+        check(&acme("names = \"a.example\"\ndirectory = \"http://a\""), "acme.directory: ");
+        check(&acme("names = \"a.example\"").replace("listen = ", "certificate_file = \"x\"\nlisten = "), "acme.names: ");
+        check(&shop("[acme]\nterms_agreed = true\nnames = \"a.example\""), "acme.names: there is no address in `tls.listen`");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`layers`]: defaults < file < environment < flags
 //! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`relay`]: `[turn]` as the relay takes it
+//! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
@@ -17,6 +18,7 @@ pub(crate) mod meaning;
 mod problem;
 pub(crate) mod relay;
 pub(crate) mod render;
+mod secure;
 pub(crate) mod settings;
 pub(crate) mod sockets;
 mod suggest;

@@ -64,6 +64,22 @@ settings! {
             private_key_file: Option<PathBuf> = None;
         }
 
+        /// Certificates from an authority that speaks ACME, such as Let's Encrypt, instead of files; see `docs/tls.md`.
+        acme: AcmeSection, since "0.1" {
+            /// The names of the certificate; with any, the certificate of `tls.listen` is asked for and renewed by itself.
+            names: Vec<String> = Vec::new();
+            /// Whether you agree to the authority's terms of service.
+            terms_agreed: bool = false;
+            /// The authority's directory.
+            directory: String = "https://acme-v02.api.letsencrypt.org/directory".to_owned();
+            /// Where the authority reaches you, such as `mailto:ops@example.com`.
+            contacts: Vec<String> = Vec::new();
+            /// Where the account's key and the certificates are kept.
+            folder: PathBuf = PathBuf::from("/var/lib/omnivox/acme");
+            /// How the names are proven to be ours.
+            challenge: AcmeChallenge = AcmeChallenge::TlsAlpn01;
+        }
+
         /// Unix sockets: for a proxy on the same machine, without a port. Who connects there counts as 127.0.0.1.
         unix: UnixSection, since "0.1" {
             /// Files to listen on, such as `/run/omnivox/omnivox.sock`. What an ended server left behind is replaced.
@@ -463,6 +479,16 @@ choice! {
 }
 
 choice! {
+    /// How names are proven to a certificate authority.
+    AcmeChallenge {
+        /// In a TLS handshake on port 443.
+        TlsAlpn01 = "tls-alpn-01",
+        /// By a file on port 80.
+        Http01 = "http-01",
+    }
+}
+
+choice! {
     /// The form of log lines.
     LogFormat {
         /// Lines for people.
@@ -539,6 +565,26 @@ choice! {
 }
 
 impl Config {
+    /// Takes over those settings that a running server takes over; [`omnivox_server::Handle::take_over`] is the other half.
+    pub(crate) fn take_over(&mut self, new: &Self) {
+        self.log.level.clone_from(&new.log.level);
+        self.app.clone_from(&new.app);
+        self.api_key.clone_from(&new.api_key);
+        self.namespace.clone_from(&new.namespace);
+        self.history.clone_from(&new.history);
+        self.drain.clone_from(&new.drain);
+        self.server.trusted_proxies.clone_from(&new.server.trusted_proxies);
+        self.server.proxy_headers = new.server.proxy_headers;
+        self.server.hosts.clone_from(&new.server.hosts);
+        self.tls.certificate_file.clone_from(&new.tls.certificate_file);
+        self.tls.private_key_file.clone_from(&new.tls.private_key_file);
+        let (limits, other) = (&mut self.limits, &new.limits);
+        limits.connections_per_address_max = other.connections_per_address_max;
+        limits.connects_per_second_max = other.connects_per_second_max;
+        limits.connects_per_address_per_second_max = other.connects_per_address_per_second_max;
+        limits.requests_per_address_per_second_max = other.requests_per_address_per_second_max;
+    }
+
     /// The settings of `omnivox dev`: everything open, on loopback, with short paths.
     pub(crate) fn dev(listen: SocketAddr) -> Self {
         let demo = AppId::placeholder();

@@ -122,7 +122,7 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.mode = Mode::Waiting(waiting);
-        let peer = self.common.proxies.client(conn.peer, |name| head.headers(name));
+        let peer = self.common.live.load().proxies.client(conn.peer, |name| head.headers(name));
         add(&self.metrics().held_requests, 1);
         if let Some(refusal) = bad_handshake {
             let response = error(refusal.status(), refusal.code(), refusal.message());
@@ -160,12 +160,13 @@ impl Shard {
 
     /// Lets a request in as far as its address may send one. Our own proxies, when they name no client, are let in.
     fn count_request(&self, ip: std::net::IpAddr) -> Result<(), Refused> {
-        if self.common.proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, self.now) }
+        if self.common.live.load().proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, self.now) }
     }
 
     /// Lets only known hosts and origins in, where that is asked for.
     fn guard(&self, request: &Request<'_>, host: Option<&str>) -> Option<Response> {
-        let gate = self.common.gate.as_ref()?;
+        let live = self.common.live.load();
+        let gate = live.gate.as_ref()?;
         let refuse = |what: &str, value: &str| {
             let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
             Some(error(403, "host_not_allowed", &words))

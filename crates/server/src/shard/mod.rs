@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use hashbrown::HashMap;
 use omnivox_core::channel::ChannelTable;
@@ -55,10 +56,9 @@ pub use self::io::Stream;
 pub(crate) use self::review::Inquiry;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
-use crate::config::{DrainPace, HostGate};
+use crate::config::Live;
 use crate::listener::Socket;
 use crate::metrics::{ShardMetrics, add, sub};
-use crate::proxies::Proxies;
 use crate::router::Router;
 
 /// How long a connection that is being closed may take.
@@ -82,11 +82,9 @@ pub(crate) struct Common {
     pub admission: Arc<Admission>,
     /// Clients that are being told why they are not let in.
     pub turned_away: std::sync::atomic::AtomicU64,
-    pub proxies: Proxies,
-    pub gate: Option<HostGate>,
+    pub live: ArcSwap<Live>,
     pub tls: Option<Arc<crate::tls::Tls>>,
     pub deflate: bool,
-    pub drain: DrainPace,
     /// Drawn at random when the node starts.
     pub node: u32,
     /// The other shards' doors.
@@ -314,7 +312,7 @@ async fn attend(shard: Shared, key: u32) {
 
 /// Sends everyone away at the configured pace.
 async fn drain(shard: Shared) {
-    let pace = shard.borrow().common.drain;
+    let pace = shard.borrow().common.live.load().drain;
     shard.borrow().draining.send_replace(true);
     let begun = tokio::time::Instant::now();
     let mut sent_away = 0;

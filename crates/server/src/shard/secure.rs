@@ -1,15 +1,18 @@
 //! TLS: the handshake, bounded in time and number, and then the protocol that the client chose.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Io, Peer, Shared, admit};
 use crate::admission::Share;
 use crate::bridge::{self, Connect};
-use crate::metrics::{add, sub};
+use crate::metrics::{ShardMetrics, add, sub};
+use crate::tls::ACME_PROTOCOL;
 
 /// Handshakes that one shard has under way; beyond, new ones are dropped.
 const HANDSHAKES_MAX: u64 = 2_000;
@@ -34,20 +37,27 @@ pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer, share: Share)
     tokio::task::spawn_local(async move {
         let outcome = tokio::time::timeout(time_max, TlsAcceptor::from(tls).accept(stream)).await;
         sub(&metrics.tls_handshakes, 1);
-        let Ok(Ok(stream)) = outcome else { return add(&metrics.tls_handshake_failures_total, 1) };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            serve_http2(shard, stream, peer).await;
-            drop(share);
-        } else {
-            admit(&shard, Io::Other(Box::new(stream)), peer, share);
+        let Ok(Ok(mut stream)) = outcome else { return add(&metrics.tls_handshake_failures_total, 1) };
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => {
+                add(&metrics.http2_connections, 1);
+                serve_http2(shard, stream, peer, metrics.clone()).await;
+                sub(&metrics.http2_connections, 1);
+                drop(share);
+            }
+            // The handshake was all that the authority wanted to see.
+            Some(ACME_PROTOCOL) => drop(tokio::time::timeout(time_max, stream.shutdown()).await),
+            _ => admit(&shard, Io::Other(Box::new(stream)), peer, share),
         }
     });
 }
 
 /// Serves the streams of an HTTP/2 connection, each as a connection of this shard.
-async fn serve_http2(shard: Shared, stream: tokio_rustls::server::TlsStream<TcpStream>, peer: Peer) {
+async fn serve_http2(shard: Shared, stream: tokio_rustls::server::TlsStream<TcpStream>, peer: Peer, metrics: Arc<ShardMetrics>) {
     let door = Rc::new(Door { shard: shard.clone(), peer });
-    let service = hyper::service::service_fn(move |request| {
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        add(&metrics.http2_requests_total, 1);
+        add(&metrics.http2_websockets_total, u64::from(request.method() == http::Method::CONNECT));
         let door = door.clone();
         async move { Ok::<_, std::convert::Infallible>(bridge::answer(&*door, request).await) }
     });

@@ -2,6 +2,7 @@
 //! [`deflate`], proxies and the limits of an address in [`proxies`].
 
 mod deflate;
+mod embedding;
 mod proxies;
 mod raw;
 

@@ -1,0 +1,193 @@
+//! A shop whose customers see orders as they come: axum on tokio's threads, omnivox on its own, one hub between them.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use axum::serve::{IncomingStream, Listener};
+use axum::{Extension, Router};
+use omnivox_auth::Settings;
+use omnivox_core::app::Retention;
+use omnivox_core::{App, AppId, ChannelName, Dialect, Draft, Namespace, Namespaces, Pattern, Payload, Permissions};
+use omnivox_dialects::native::{Native, NativeSettings};
+use omnivox_hub::Hub;
+use omnivox_server::{Embedded, Handle, Peer, Server, ServerConfig, StartError};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The channel that orders are published to.
+const ORDERS: &str = "orders";
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The program.
+pub(crate) struct Shop {
+    omnivox: Handle,
+    routes: Router,
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    omnivox: Embedded,
+    hub: Arc<Hub>,
+    app: AppId,
+}
+
+/// Who is logged in.
+#[derive(Clone)]
+struct Customer(String);
+
+/// Whose connection a request came on.
+#[derive(Clone, Copy)]
+struct Client(Peer);
+
+impl Shop {
+    /// Starts omnivox, and puts its routes beside those of the shop.
+    pub(crate) fn open() -> Result<Self, Box<dyn Error>> {
+        let app = AppId::parse("shop")?;
+        let omnivox = omnivox(app.clone())?;
+        let shared = Shared { omnivox: omnivox.embedded(), hub: omnivox.hub().clone(), app };
+        let behind_the_login = Router::new().route("/orders", post(order)).route("/live/{*path}", any(live));
+        let routes = behind_the_login.layer(middleware::from_fn(login)).route("/", get("the shop is open\n")).with_state(shared);
+        Ok(Self { omnivox, routes })
+    }
+
+    /// Serves plain HTTP/1.1 and HTTP/2 until the end.
+    #[cfg_attr(test, expect(dead_code, reason = "the test speaks TLS"))]
+    pub(crate) async fn serve(self, listener: TcpListener, end: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let service = self.routes.into_make_service_with_connect_info::<Client>();
+        axum::serve(listener, service).with_graceful_shutdown(leave(self.omnivox, end)).await
+    }
+
+    /// Serves TLS, with HTTP/2 and WebSockets over it, until the end.
+    pub(crate) async fn serve_tls(
+        self,
+        listener: TcpListener,
+        tls: TlsAcceptor,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let listener = TlsListener { listener, tls, handshakes: JoinSet::new() };
+        let service = self.routes.into_make_service_with_connect_info::<Client>();
+        axum::serve(listener, service).with_graceful_shutdown(leave(self.omnivox, end)).await
+    }
+}
+
+/// A server that listens nowhere by itself. Everyone who gets as far as here may read; only this program publishes.
+fn omnivox(id: AppId) -> Result<Handle, StartError> {
+    let mut everything = Namespace::new("*", Pattern::All);
+    everything.anonymous = Permissions::SUBSCRIBE.with(Permissions::HISTORY);
+    let app = App::new(id, Namespaces::new(vec![everything]));
+    let dialects = vec![Arc::new(Native::new(NativeSettings::default())) as Arc<dyn Dialect>];
+    Server::start(ServerConfig::new(Vec::new(), vec![Settings::open(Arc::new(app))], dialects))
+}
+
+/// The shop's own login, before its routes and before omnivox: here a cookie, in your program what you have.
+async fn login(headers: HeaderMap, mut request: Request, next: Next) -> Result<Response, (StatusCode, &'static str)> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split("; "));
+    let customer = cookies.filter_map(|cookie| cookie.strip_prefix("session=")).find(|name| !name.is_empty());
+    let customer = customer.ok_or((StatusCode::UNAUTHORIZED, "log in first\n"))?.to_owned();
+    request.extensions_mut().insert(Customer(customer));
+    Ok(next.run(request).await)
+}
+
+/// `POST /orders`: a route of the program, which tells everyone who listens.
+async fn order(
+    State(shop): State<Shared>,
+    Extension(Customer(customer)): Extension<Customer>,
+    body: Bytes,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let item: serde_json::Value =
+        serde_json::from_slice(&body).map_err(|error| (StatusCode::BAD_REQUEST, format!("an order is JSON: {error}\n")))?;
+    let payload = serde_json::json!({ "customer": customer, "order": item }).to_string();
+    let draft = Draft::new(ChannelName::parse(ORDERS).expect("a name"), Payload::Json(payload.into()));
+    let published = shop.hub.log().publish(&shop.app, draft, Retention::default()).await;
+    published.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))?;
+    Ok(StatusCode::CREATED)
+}
+
+/// `/live/…`: everything that omnivox serves, WebSockets and event streams too.
+async fn live(State(shop): State<Shared>, ConnectInfo(Client(peer)): ConnectInfo<Client>, mut request: Request) -> Response {
+    let mut parts = request.uri().clone().into_parts();
+    let inside = parts.path_and_query.as_ref().and_then(|target| target.as_str().strip_prefix("/live")).and_then(|path| path.parse().ok());
+    if inside.is_some() {
+        parts.path_and_query = inside;
+    }
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    shop.omnivox.call(request, peer).await.map(Body::new)
+}
+
+/// Waits for the end and sends the clients of omnivox away, which ends the streams that axum would wait for.
+async fn leave(server: Handle, end: impl Future<Output = ()>) {
+    end.await;
+    tokio::task::spawn_blocking(move || server.drain());
+}
+
+/// Reads a certificate chain and its key.
+pub(crate) fn tls(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
+    let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Connections after their handshakes, which go on beside each other: a slow one keeps nobody waiting.
+struct TlsListener {
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            tokio::select! {
+                (stream, address) = Listener::accept(&mut self.listener) => {
+                    let tls = self.tls.clone();
+                    self.handshakes.spawn(async move {
+                        let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)).await.ok()?.ok()?;
+                        Some((stream, address))
+                    });
+                }
+                Some(Ok(Some(ready))) = self.handshakes.join_next() => return ready,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Client {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(Peer { ip: stream.remote_addr().ip(), secure: false })
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Client {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(Peer { ip: stream.remote_addr().ip(), secure: true })
+    }
+}
