@@ -15,11 +15,11 @@ use clap::Args;
 use serde_json::json;
 
 use crate::clock::Clock;
-use crate::fleet::{Fleet, PATIENCE_NS, TICK};
+use crate::fleet::{Fleet, PATIENCE_NS, Silence, TICK};
 use crate::latency::Latency;
 use crate::ledger::Ledger;
 use crate::progress::Bar;
-use crate::publisher::{Extent, Pace, Plan, Progress, Published, Publisher};
+use crate::publisher::{Door, Extent, Pace, Plan, Progress, Published, Publisher};
 use crate::report::rounds::{Measurement, Report, Unit};
 use crate::rounds::{Cpu, alternate, contenders};
 use crate::server::{Invocation, Server, TargetOptions};
@@ -39,6 +39,11 @@ pub struct FanoutOptions {
     /// Channels; subscribers are dealt out to them in turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub channels: u32,
+
+    /// Patterns that are followed on the server under test meanwhile, by 1,000 on a connection; none means the channels. Peers get as many
+    /// connections without patterns
+    #[arg(long, default_value_t = 0)]
+    pub patterns: u32,
 
     /// How the messages are paced and how long
     #[command(flatten)]
@@ -96,9 +101,13 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
-    /// Leave the floors out
+    /// Leave the floors out; they do not speak Mercure
     #[arg(long)]
     pub no_floors: bool,
+
+    /// The token that updates are published with over Mercure, if the hub wants one
+    #[arg(long, value_name = "TOKEN")]
+    pub mercure_token: Option<String>,
 }
 
 /// Runs `bench fanout`.
@@ -107,6 +116,7 @@ pub(crate) fn fanout(options: &FanoutOptions, invocation: &Invocation) -> Result
         name: "fanout",
         subscribers: options.subscribers as usize,
         channels: options.channels as usize,
+        patterns: options.patterns as usize,
         default_rate: 20.0,
         load: &options.load,
     };
@@ -119,6 +129,7 @@ pub(crate) fn rooms(options: &RoomsOptions, invocation: &Invocation) -> Result<R
         name: "rooms",
         subscribers: options.channels as usize * options.subscribers_per_channel as usize,
         channels: options.channels as usize,
+        patterns: 0,
         default_rate: 1_000.0,
         load: &options.load,
     };
@@ -129,6 +140,7 @@ struct Run<'a> {
     name: &'static str,
     subscribers: usize,
     channels: usize,
+    patterns: usize,
     default_rate: f64,
     load: &'a LoadOptions,
 }
@@ -141,10 +153,16 @@ impl Run<'_> {
             self.channels,
             self.subscribers
         );
-        let connections = self.subscribers as u64 + 1;
-        let servers = contenders(target, !self.load.no_floors, invocation, connections)?;
+        let floors = !self.load.no_floors && self.load.transport != Transport::Mercure;
+        let connections = self.subscribers as u64 + 1 + self.patterns.div_ceil(PATTERNS_EACH) as u64;
+        let servers = contenders(target, floors, invocation, connections)?;
+        let mut followers = self.followers(&servers)?;
         let subject = self.subject();
-        let contenders = alternate(&servers, self.load.rounds, &subject, |server, bar| self.measure_one(server, bar))?;
+        let contenders = alternate(&servers, self.load.rounds, &subject, |server, bar| {
+            // Their pings are answered between the turns.
+            followers.iter_mut().try_for_each(|fleet| fleet.turn(Duration::ZERO, &mut Silence))?;
+            self.measure_one(server, bar)
+        })?;
         Ok(Report {
             bench: self.name,
             subject,
@@ -153,6 +171,7 @@ impl Run<'_> {
                 "transport": self.load.transport,
                 "subscribers": self.subscribers,
                 "channels": self.channels,
+                "patterns": self.patterns,
                 "size_bytes": self.load.size,
                 "rate_per_s": (!self.load.saturate).then(|| self.rate()),
                 "burst": self.load.saturate.then_some(self.load.burst),
@@ -163,11 +182,32 @@ impl Run<'_> {
         })
     }
 
+    /// Connections that follow patterns on the first server, and as many on the others that follow none.
+    fn followers(&self, servers: &[Server]) -> Result<Vec<Fleet>> {
+        let count = if self.patterns == 0 { 0 } else { servers.len() };
+        let mut fleets = Vec::new();
+        for (at, server) in servers.iter().take(count).enumerate() {
+            let mut fleet = Fleet::new(server.address, Transport::Ws, Clock::start())?;
+            for (member, first) in (0..self.patterns).step_by(PATTERNS_EACH).enumerate() {
+                let last = self.patterns.min(first + PATTERNS_EACH);
+                let patterns = (first..last).map(pattern).collect();
+                fleet.open(member, if at == 0 { Purpose::Follow { patterns } } else { Purpose::Publish });
+            }
+            fleet.settle(&mut Silence, |_| ())?;
+            fleets.push(fleet);
+        }
+        Ok(fleets)
+    }
+
     fn subject(&self) -> String {
         let transport = self.load.transport.name();
         let channels = match self.channels {
             1 => String::new(),
             count => format!(" in {count} channels"),
+        };
+        let channels = match self.patterns {
+            0 => channels,
+            count => format!("{channels} beside {count} patterns"),
         };
         let pace =
             if self.load.saturate { format!("saturated in bursts of {}", self.load.burst) } else { format!("{} messages/s", self.rate()) };
@@ -217,7 +257,11 @@ impl Run<'_> {
             (self.subscribers / self.channels + rest) as u64
         };
         let channels = (0..self.channels).map(|channel| (channel_name(channel), subscribers_of(channel))).collect();
-        Plan { channels, size: self.load.size }
+        let door = match self.load.transport {
+            Transport::Mercure => Door::Mercure { token: self.load.mercure_token.clone() },
+            Transport::Ws | Transport::Sse | Transport::Poll => Door::Native,
+        };
+        Plan { channels, size: self.load.size, door }
     }
 
     fn rate(&self) -> f64 {
@@ -276,3 +320,11 @@ pub(crate) fn drive(
 pub(crate) fn channel_name(number: usize) -> String {
     format!("bench-{number}")
 }
+
+/// Patterns that begin as the channels do and mean none of them, in turn a beginning and a URI template.
+fn pattern(number: usize) -> String {
+    if number.is_multiple_of(2) { format!("b{number:05}*") } else { format!("b{number:05}/{{id}}") }
+}
+
+/// Patterns that one connection follows: as many as the server allows.
+const PATTERNS_EACH: usize = 1_000;

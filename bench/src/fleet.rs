@@ -35,6 +35,15 @@ pub(crate) trait Listener {
     fn gap(&mut self, _member: usize) {}
 }
 
+/// Hears nothing, for nothing is published.
+pub(crate) struct Silence;
+
+impl Listener for Silence {
+    fn text(&mut self, _member: usize, _text: &[u8], _now_ns: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// The connections and their readiness loop.
 pub(crate) struct Fleet {
     address: SocketAddr,

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::clock::Clock;
 use crate::fanout::channel_name;
-use crate::fleet::{Fleet, Listener, TICK};
+use crate::fleet::{Fleet, Silence, TICK};
 use crate::process::Process;
 use crate::progress::Bar;
 use crate::report::idle::{Report, Step, Steps};
@@ -97,15 +97,6 @@ fn at_rest(fleet: &mut Fleet, process: Process, rest_ns: u64) -> Result<u64> {
         }
     }
     Ok(resident)
-}
-
-/// Hears nothing, for nothing is published.
-struct Silence;
-
-impl Listener for Silence {
-    fn text(&mut self, _member: usize, _text: &[u8], _now_ns: u64) -> Result<()> {
-        Ok(())
-    }
 }
 
 const STEPS: u64 = 5;

@@ -32,6 +32,31 @@ pub(crate) fn write_publish(into: &mut Vec<u8>, channel: &str, seq: u64, sent_ns
     into.push(b'}');
 }
 
+/// Appends a Mercure update: one POST, which is answered by itself however many others are on their way.
+pub(crate) fn write_update(into: &mut Vec<u8>, host: &str, token: Option<&str>, topic: &str, data: &[u8]) {
+    let mut form = Vec::with_capacity(data.len() * 2);
+    form.extend_from_slice(b"topic=");
+    form.extend_from_slice(topic.as_bytes());
+    form.extend_from_slice(b"&data=");
+    for &byte in data {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            form.push(byte);
+        } else {
+            form.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let length = form.len();
+    let head = format!(
+        "POST /.well-known/mercure HTTP/1.1\r\nHost: {host}\r\n{authorization}\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n"
+    );
+    into.extend_from_slice(head.as_bytes());
+    into.extend_from_slice(&form);
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
 /// What a subscriber reads of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -93,6 +118,15 @@ const END: &[u8] = br#""}"#;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_update_is_a_form() {
+        let mut request = Vec::new();
+        write_update(&mut request, "h", Some("t"), "a", br#"{"n":1}"#);
+        let expected = "POST /.well-known/mercure HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer t\r\n\
+            Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\n\r\ntopic=a&data=%7B%22n%22%3A1%7D";
+        assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
 
     #[test]
     fn a_written_message_is_found_again_and_has_its_size() {

@@ -1,4 +1,4 @@
-//! Publishes numbered messages over one WebSocket, at a rate or as fast as deliveries come back.
+//! Publishes numbered messages over one connection, at a rate or as fast as deliveries come back.
 //!
 //! At a rate, message n is due at start + n / rate and carries that time; a publisher that is late sends all that is due at once, and its own lateness is
 //! reported beside the latencies. At saturation it writes a burst, waits until all subscribers have all of it, and writes the next: bursts never merge, so
@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::clock::Clock;
 use crate::latency::Latency;
-use crate::payload::write_publish;
-use crate::talk::{Heard, Opcode, Purpose, Talk, Transport, write_masked};
+use crate::payload::{excerpt, write_data, write_publish, write_update};
+use crate::talk::{Head, Heard, Opcode, Purpose, Talk, Transport, write_masked};
 
 /// How fast to publish.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,18 @@ pub(crate) struct Plan {
     pub(crate) channels: Vec<(String, u64)>,
     /// Bytes of the data object.
     pub(crate) size: usize,
+    /// How it is published.
+    pub(crate) door: Door,
+}
+
+/// How messages are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// On a WebSocket of the native protocol.
+    #[default]
+    Native,
+    /// By POST to a Mercure hub, one request behind the other on one connection, with a token when there is one.
+    Mercure { token: Option<String> },
 }
 
 /// What has been published: the last number per channel, and how many deliveries that makes.
@@ -65,6 +77,7 @@ pub(crate) struct Progress {
 /// A connection that publishes.
 pub(crate) struct Publisher {
     stream: Arc<Mutex<TcpStream>>,
+    host: String,
     fault: Arc<OnceLock<String>>,
     reader: Option<JoinHandle<()>>,
     clock: Clock,
@@ -77,26 +90,35 @@ impl Publisher {
     pub(crate) fn connect(address: SocketAddr, clock: Clock, plan: Plan) -> Result<Self> {
         let mut stream = TcpStream::connect(address).context("the publisher's connection")?;
         stream.set_nodelay(true)?;
-        let mut head = Vec::new();
         let host = address.to_string();
-        let mut talk = Talk::open(Transport::Ws, &host, Purpose::Publish, &mut head);
-        stream.write_all(&head)?;
-        await_handshake(&mut stream, &mut talk).context("the publisher's connection")?;
-
+        let talk = match &plan.door {
+            Door::Mercure { .. } => None,
+            Door::Native => {
+                let mut head = Vec::new();
+                let mut talk = Talk::open(Transport::Ws, &host, Purpose::Publish, &mut head);
+                stream.write_all(&head)?;
+                await_handshake(&mut stream, &mut talk).context("the publisher's connection")?;
+                Some(talk)
+            }
+        };
         let reading = stream.try_clone()?;
         let stream = Arc::new(Mutex::new(stream));
         let fault = Arc::new(OnceLock::new());
         let reader = thread::spawn({
             let (stream, fault) = (Arc::clone(&stream), Arc::clone(&fault));
             move || {
-                if let Err(error) = read_answers(reading, talk, &stream) {
+                let outcome = match talk {
+                    Some(talk) => read_answers(reading, talk, &stream),
+                    None => read_responses(reading),
+                };
+                if let Err(error) = outcome {
                     // The first fault is the one to tell; there is only this writer.
                     let _ = fault.set(format!("{error:#}"));
                 }
             }
         });
         let done = Published { last: vec![0; plan.channels.len()], ..Published::default() };
-        Ok(Self { stream, fault, reader: Some(reader), clock, plan, done, lateness: Latency::new() })
+        Ok(Self { stream, host, fault, reader: Some(reader), clock, plan, done, lateness: Latency::new() })
     }
 
     /// Publishes; blocks until all is written.
@@ -175,8 +197,16 @@ impl Publisher {
         self.done.messages += 1;
         self.done.deliveries += subscribers;
         let mut text = Vec::with_capacity(self.plan.size + 128);
-        write_publish(&mut text, channel, self.done.last[at], sent_ns, self.plan.size);
-        write_masked(frames, Opcode::Text, &text);
+        match &self.plan.door {
+            Door::Native => {
+                write_publish(&mut text, channel, self.done.last[at], sent_ns, self.plan.size);
+                write_masked(frames, Opcode::Text, &text);
+            }
+            Door::Mercure { token } => {
+                write_data(&mut text, self.done.last[at], sent_ns, self.plan.size);
+                write_update(frames, &self.host, token.as_deref(), channel, &text);
+            }
+        }
     }
 
     fn write(&self, frames: &mut Vec<u8>, progress: &Progress) -> Result<()> {
@@ -236,6 +266,25 @@ fn read_answers(mut reading: TcpStream, mut talk: Talk, writing: &Mutex<TcpStrea
             let mut stream = writing.lock().expect("nobody panics while writing");
             stream.write_all(&send)?;
             send.clear();
+        }
+    }
+}
+
+/// Reads the answers to requests until the connection ends. One that is no success ends it at once.
+fn read_responses(mut reading: TcpStream) -> Result<()> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = reading.read(&mut piece)?;
+        ensure!(length > 0, "the server closed it");
+        bytes.extend_from_slice(&piece[..length]);
+        while let Some(head) = Head::parse(&bytes)? {
+            ensure!(head.status == 200, "an update was answered {}: {}", head.status, excerpt(&bytes[head.bytes..]));
+            let whole = head.bytes + head.content_length.context("an answer without a length")?;
+            if bytes.len() < whole {
+                break;
+            }
+            bytes.drain(..whole);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::latency::Latency;
 use crate::ledger::Ledger;
 use crate::payload::string_member;
 use crate::progress::Bar;
-use crate::publisher::{Extent, Pace, Plan, Progress, Publisher};
+use crate::publisher::{Door, Extent, Pace, Plan, Progress, Publisher};
 use crate::report::storm::Report;
 use crate::rounds::Cpu;
 use crate::server::{Invocation, TargetOptions};
@@ -83,6 +83,7 @@ pub(crate) fn storm(options: &StormOptions, invocation: &Invocation) -> Result<R
     let plan = Plan {
         channels: (0..channels).map(|channel| (channel_name(channel), share(clients, channels, channel))).collect(),
         size: options.size,
+        door: Door::Native,
     };
     let mut publisher = Publisher::connect(server.address, clock, plan)?;
     let pace = Pace::Rate(options.rate);

@@ -28,6 +28,7 @@ async function listeners(t, server) {
     return () => inbox.next((block) => block.includes('data:'), 'an event');
   };
   const [envelopes, data] = [await raw(''), await raw('&format=data')];
+  const updates = await rawStream(t, `${server.url}/.well-known/mercure?topic=m`);
   const socketIo = await joined(t, NEWEST, server.url, 'm');
   let seen = 0;
   return {
@@ -35,6 +36,7 @@ async function listeners(t, server) {
     binary: () => ws.inbox.next(Buffer.isBuffer, 'a binary message'),
     stream: async () => inner(JSON.parse((await envelopes()).match(/^data: (.*)$/m)[1])),
     data: async () => (await data()).split('\n').filter((line) => !line.startsWith('id:')),
+    mercure: async () => (await updates.inbox.next((block) => block.includes('data:'), 'an update')).split('\n').filter((line) => !line.startsWith('id:')),
     history: async () => inner((await server.get('/v1/history?channel=m')).json.events[seen++]),
     socketIo: () => socketIo.inbox.next(),
   };
@@ -47,13 +49,14 @@ function inner({ type, channel, id, ...rest }) {
   return JSON.stringify(type === 'message' ? rest : { type, ...rest }).slice(1, -1);
 }
 
-async function check(heard, { ws, text = ws, data, socketIo }) {
+async function check(heard, { ws, text = ws, data, mercure = data, socketIo }) {
   assert.equal(await heard.ws(), ws);
   if (ws.includes('"binary":true')) assert.deepEqual(await heard.binary(), BYTES);
   assert.equal(await heard.stream(), text);
   assert.equal(await heard.history(), text);
   const fields = await heard.data();
   if (data) assert.deepEqual(fields, data);
+  assert.deepEqual(await heard.mercure(), mercure);
   const [offset, ...rest] = (await heard.socketIo()).reverse();
   assert.match(offset, /^\w+\.\d+$/);
   assert.deepEqual(rest.reverse(), socketIo);
@@ -67,6 +70,7 @@ const NATIVE = [
     ws: '"event":"b","binary":true,"bytes":3',
     text: '"event":"b","data":"AQID","encoding":"base64"',
     data: ['event: b', 'data: {"data":"AQID","encoding":"base64"}'],
+    mercure: ['event: b', 'data: AQID'],
     socketIo: ['b', BYTES],
   },
 ];
@@ -75,7 +79,7 @@ test('from native to all', async (t) => {
   const server = await omnivox(t);
   const heard = await listeners(t, server);
   for (const line of NATIVE) {
-    shown(line.published, line.ws, ...line.data);
+    shown(line.published, line.ws, ...line.data, ...(line.mercure ?? []));
     await server.request('POST', '/v1/publish', `{"channel":"m",${line.published}}`, { 'content-type': 'application/json' });
     await check(heard, line);
   }
@@ -103,12 +107,12 @@ test('JSON goes through byte for byte', async (t) => {
 });
 
 const SOCKET_IO = [
-  { emitted: ['`e`, `{"x":1}`', ['e', { x: 1 }]], ws: '"event":"e","data":{"x":1}' },
-  { emitted: ['`e`, `1`, `{"x":2}`', ['e', 1, { x: 2 }]], ws: '"event":"e","data":[1,{"x":2}]' },
-  { emitted: ['`e`', ['e']], ws: '"event":"e","data":null' },
-  { emitted: ['`e`, `"plain"`', ['e', 'plain']], ws: '"event":"e","data":"plain"' },
-  { emitted: ['`e`, a `Buffer`', ['e', BYTES]], ws: '"event":"e","binary":true,"bytes":3', text: '"event":"e","data":"AQID","encoding":"base64"' },
-  { emitted: ['`e`, a `Buffer` inside an object', ['e', { f: BYTES }]], ws: '"event":"e","data":{"f":{"_placeholder":true,"num":0,"base64":"AQID"}}' },
+  { emitted: ['`e`, `{"x":1}`', ['e', { x: 1 }]], ws: '"event":"e","data":{"x":1}', update: 'data: {"x":1}' },
+  { emitted: ['`e`, `1`, `{"x":2}`', ['e', 1, { x: 2 }]], ws: '"event":"e","data":[1,{"x":2}]', update: 'data: [1,{"x":2}]' },
+  { emitted: ['`e`', ['e']], ws: '"event":"e","data":null', update: 'data: null' },
+  { emitted: ['`e`, `"plain"`', ['e', 'plain']], ws: '"event":"e","data":"plain"', update: 'data: "plain"' },
+  { emitted: ['`e`, a `Buffer`', ['e', BYTES]], ws: '"event":"e","binary":true,"bytes":3', text: '"event":"e","data":"AQID","encoding":"base64"', update: 'data: AQID' },
+  { emitted: ['`e`, a `Buffer` inside an object', ['e', { f: BYTES }]], ws: '"event":"e","data":{"f":{"_placeholder":true,"num":0,"base64":"AQID"}}', update: 'data: {"f":{"_placeholder":true,"num":0,"base64":"AQID"}}' },
 ];
 
 test('from Socket.IO to all', async (t) => {
@@ -117,8 +121,27 @@ test('from Socket.IO to all', async (t) => {
   const speaker = await joined(t, NEWEST, server.url, 'elsewhere');
   for (const { emitted: [words, args], ...line } of SOCKET_IO) {
     assert.ok(PAGE.includes(`| ${words} | \`${line.ws}\``), `the page has ${words}`);
+    shown(line.ws, line.update);
     assert.equal((await speaker.ask('publish', 'm', ...args)).ok, true);
-    await check(heard, { ...line, socketIo: args });
+    await check(heard, { ...line, mercure: ['event: e', line.update], socketIo: args });
+  }
+});
+
+const MERCURE = [
+  { fields: { type: 'chat', data: '{"n":1}' }, ws: '"event":"chat","data":{"n":1}', data: ['event: chat', 'data: {"n":1}'], socketIo: ['chat', { n: 1 }] },
+  { fields: { data: 'plain' }, ws: '"event":"message","data":"plain"', data: ['data: plain'], socketIo: ['message', 'plain'] },
+  { fields: { data: 'two\nlines' }, ws: '"event":"message","data":"two\\nlines"', data: ['data: two', 'data: lines'], socketIo: ['message', 'two\nlines'] },
+  { fields: {}, ws: '"event":"message","data":""', data: ['data: '], socketIo: ['message', ''] },
+];
+
+test('from Mercure to all', async (t) => {
+  const server = await omnivox(t);
+  const heard = await listeners(t, server);
+  for (const { fields, ...line } of MERCURE) {
+    shown(line.ws, ...line.data);
+    const body = new URLSearchParams({ topic: 'm', ...fields });
+    assert.equal((await fetch(`${server.url}/.well-known/mercure`, { method: 'POST', body })).status, 200);
+    await check(heard, line);
   }
 });
 

@@ -33,7 +33,7 @@ export async function hub(t, more = '') {
   return server;
 }
 
-const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+export const part = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 
 export function token(claims, typ = 'JWT') {
   const signed = `${part({ alg: 'HS256', typ })}.${part({ aud: 'demo', ...claims })}`;

@@ -1,7 +1,7 @@
 //! The client's side of one connection, without a socket: bytes in, bytes out, and what was heard.
 //!
 //! A [`Talk`] is one subscriber on one transport. It writes its request, tells when the subscription stands, and hands on each text that carries messages.
-//! The load tool speaks the native protocol only; another dialect is another variant here and nothing anywhere else.
+//! The load tool speaks the native protocol and Mercure; another dialect is another variant here, and perhaps another way to publish.
 //!
 //! ```text
 //! Talk::open            ->  request head
@@ -18,7 +18,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
-pub(crate) use http::parse_request;
+pub(crate) use http::{Head, parse_request};
 pub(crate) use ws::{ACCEPT, Opcode, next_frame, write_frame, write_masked};
 
 /// How subscribers connect.
@@ -31,6 +31,8 @@ pub enum Transport {
     Sse,
     /// Held polls at `/poll`.
     Poll,
+    /// Mercure: server-sent events at `/.well-known/mercure`, published to by POST.
+    Mercure,
 }
 
 impl Transport {
@@ -40,6 +42,7 @@ impl Transport {
             Self::Ws => "ws",
             Self::Sse => "sse",
             Self::Poll => "poll",
+            Self::Mercure => "mercure",
         }
     }
 }
@@ -51,6 +54,8 @@ pub(crate) enum Purpose {
     Subscribe { channel: String, since: Option<Vec<u8>> },
     /// Get everything back on `/echo`.
     Echo,
+    /// Follow patterns on a WebSocket.
+    Follow { patterns: Vec<String> },
     /// Publish on a WebSocket, subscribe to nothing.
     Publish,
 }
@@ -84,7 +89,10 @@ impl Talk {
     pub(crate) fn open(transport: Transport, host: &str, purpose: Purpose, send: &mut Vec<u8>) -> Self {
         match (transport, purpose) {
             (Transport::Sse, Purpose::Subscribe { channel, since }) => {
-                Self::Sse(sse::SseTalk::open(host, &channel, since.as_deref(), send))
+                Self::Sse(sse::SseTalk::open(host, "/sse?channel=", &channel, since.as_deref(), send))
+            }
+            (Transport::Mercure, Purpose::Subscribe { channel, since }) => {
+                Self::Sse(sse::SseTalk::open(host, "/.well-known/mercure?topic=", &channel, since.as_deref(), send))
             }
             (Transport::Poll, Purpose::Subscribe { channel, since }) => Self::Poll(poll::PollTalk::open(host, &channel, since, send)),
             (_, purpose) => Self::Ws(ws::WsTalk::open(host, purpose, send)),

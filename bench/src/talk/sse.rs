@@ -24,8 +24,9 @@ enum Body {
 }
 
 impl SseTalk {
-    pub(crate) fn open(host: &str, channel: &str, since: Option<&[u8]>, send: &mut Vec<u8>) -> Self {
-        let head = format!("GET {PATH}?channel={channel} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
+    /// Asks for the events of a channel, whose name comes behind `target`.
+    pub(crate) fn open(host: &str, target: &str, channel: &str, since: Option<&[u8]>, send: &mut Vec<u8>) -> Self {
+        let head = format!("GET {target}{channel} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
         send.extend_from_slice(head.as_bytes());
         if let Some(mark) = since {
             send.extend_from_slice(b"Last-Event-ID: ");
@@ -46,7 +47,7 @@ impl SseTalk {
                     let Some(head) = Head::parse(bytes)? else {
                         return Ok(0);
                     };
-                    head.expect(200, PATH, bytes)?;
+                    head.expect(200, "the event stream", bytes)?;
                     used = head.bytes;
                     hear(Heard::Subscribed)?;
                     body.insert(if head.chunked { Body::Chunked(Chunks::new()) } else { Body::Plain })
@@ -104,11 +105,9 @@ fn take_event(event: &[u8], hear: &mut dyn FnMut(Heard<'_>) -> Result<()>) -> Re
     hear(Heard::Text(data))
 }
 
-const PATH: &str = "/sse";
-
 #[cfg(test)]
 mod tests {
-    use super::super::Transport::Sse;
+    use super::super::Transport::{Mercure, Sse};
     use super::super::transcript::{check, check_refused, heard, listen};
 
     #[test]
@@ -144,5 +143,7 @@ mod tests {
         let (_, sent) = heard(Sse, &listen("c", Some("e-7")), b"HTTP", 4).unwrap();
         assert!(sent.starts_with("GET /sse?channel=c HTTP/1.1\r\n"), "{sent}");
         assert!(sent.contains("\r\nLast-Event-ID: e-7\r\n"), "{sent}");
+        let (_, sent) = heard(Mercure, &listen("c", None), b"HTTP", 4).unwrap();
+        assert!(sent.starts_with("GET /.well-known/mercure?topic=c HTTP/1.1\r\n"), "{sent}");
     }
 }

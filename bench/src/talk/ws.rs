@@ -15,6 +15,8 @@ use crate::payload::{excerpt, is_message};
 pub(crate) struct WsTalk {
     phase: Phase,
     purpose: Purpose,
+    /// Subscriptions that do not stand yet.
+    awaited: usize,
     carry: Carry,
 }
 
@@ -42,7 +44,7 @@ impl WsTalk {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         );
         send.extend_from_slice(head.as_bytes());
-        Self { phase: Phase::Handshake, purpose, carry: Carry::default() }
+        Self { phase: Phase::Handshake, purpose, awaited: 0, carry: Carry::default() }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8], send: &mut Vec<u8>, hear: Hear<'_>) -> Result<()> {
@@ -71,11 +73,22 @@ impl WsTalk {
         };
         head.expect(101, path(&self.purpose), bytes)?;
         ensure!(head.websocket_accept.as_deref() == Some(ACCEPT), "the server's Sec-WebSocket-Accept is {:?}", head.websocket_accept);
-        if let Purpose::Subscribe { channel, since } = &self.purpose {
-            write_masked(send, Opcode::Text, &subscribe(channel, since.as_deref())?);
-            self.phase = Phase::Joining;
-        } else {
-            self.phase = Phase::Open;
+        match &mut self.purpose {
+            Purpose::Subscribe { channel, since } => {
+                write_masked(send, Opcode::Text, &subscribe(channel, since.as_deref())?);
+                self.awaited = 1;
+            }
+            Purpose::Follow { patterns } => {
+                for pattern in patterns.iter() {
+                    let wish = serde_json::json!({"type": "subscribe", "pattern": pattern}).to_string();
+                    write_masked(send, Opcode::Text, wish.as_bytes());
+                }
+                self.awaited = std::mem::take(patterns).len();
+            }
+            Purpose::Echo | Purpose::Publish => {}
+        }
+        self.phase = if self.awaited > 0 { Phase::Joining } else { Phase::Open };
+        if self.phase == Phase::Open {
             hear(Heard::Subscribed)?;
         }
         Ok(Some(head.bytes))
@@ -112,8 +125,11 @@ impl WsTalk {
         match notice.kind.as_str() {
             "error" => bail!("the server refused: {}", excerpt(text)),
             "subscribed" if self.phase == Phase::Joining => {
-                self.phase = Phase::Open;
-                hear(Heard::Subscribed)?;
+                self.awaited -= 1;
+                if self.awaited == 0 {
+                    self.phase = Phase::Open;
+                    hear(Heard::Subscribed)?;
+                }
             }
             _ => {}
         }
@@ -127,7 +143,7 @@ impl WsTalk {
 fn path(purpose: &Purpose) -> &'static str {
     match purpose {
         Purpose::Echo => "/echo",
-        Purpose::Subscribe { .. } | Purpose::Publish => "/ws",
+        Purpose::Subscribe { .. } | Purpose::Follow { .. } | Purpose::Publish => "/ws",
     }
 }
 

@@ -201,6 +201,7 @@ impl Authenticator {
             user: token.user.clone(),
             grants: grants(&token, mercure.as_ref())?.into(),
             authenticated: true,
+            ceiling: token.ceiling,
             expires_at_ms: token.expires_at_ms,
             token_id: token.token_id.clone(),
             issued_at_ms: token.issued_at_ms,

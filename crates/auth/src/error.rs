@@ -68,7 +68,7 @@ pub enum AuthError {
         in_s: u64,
     },
     /// The token never expires.
-    #[error("the token has no `exp`; give it one, or switch off `app.token_expiry_required`")]
+    #[error("the token has no `exp`; give it one, or switch off `app.token_expiry_required` (access tokens always need one)")]
     NoExpiry,
     /// The token lasts longer than allowed.
     #[error("the token lasts longer than {max_s} s; make shorter ones or raise `app.token_lifetime_max_ms`")]

@@ -203,16 +203,18 @@ struct Topic {
 
 impl Topic {
     fn selector(self) -> Result<Selector, AuthError> {
+        let wrong = |problem: &str| Err(AuthError::Claim { claim: DETAILS_CLAIM, problem: problem.into() });
+        if self.matched.is_empty() || self.matched.chars().any(char::is_control) {
+            return wrong("has a `match` that is empty or has control characters");
+        }
         if *self.matched == *"*" {
             return Ok(Selector::All);
         }
         match self.match_type.as_deref() {
             None | Some("exact") => Ok(Selector::Exact(self.matched)),
+            Some("urlpattern") if Pattern::url(&self.matched, &Base::default()).is_err() => wrong("has a `match` that is no URL pattern"),
             Some("urlpattern") => Ok(Selector::UrlPattern(self.matched)),
-            Some(_) => {
-                let problem = "has a `match_type` that is neither \"exact\" nor \"urlpattern\"".into();
-                Err(AuthError::Claim { claim: DETAILS_CLAIM, problem })
-            }
+            Some(_) => wrong("has a `match_type` that is neither \"exact\" nor \"urlpattern\""),
         }
     }
 }
@@ -297,6 +299,10 @@ mod tests {
             (r#"{"authorization_details":[{"actions":[]}]}"#, "! an entry without `type`"),
             (&detail(r#""actions":["publish"]"#), "! without the lists"),
             (&detail(r#""actions":["publish"],"topics":[{"match":"a","match_type":"regex"}]"#), "! neither"),
+            (&detail(r#""actions":["publish"],"topics":[{"match":""}]"#), "! is empty"),
+            (&detail(r#""actions":["publish"],"topics":[{"match":"a\u0000b"}]"#), "! control characters"),
+            (&detail(r#""actions":["publish"],"topics":[{"match":"/(","match_type":"urlpattern"}]"#), "! no URL pattern"),
+            (&detail(r#""actions":["publish"],"topics":[{}]"#), "! without the lists"),
             (r#"{"authorization_details":{}}"#, "! is not a list"),
         ]);
     }

@@ -73,6 +73,10 @@ pub enum Audience {
     Own(Box<str>),
     /// It must hold one of these.
     OneOf(Vec<Box<str>>),
+    /// It must hold one of these when it is there; only access tokens must have it (RFC 9068).
+    Named(Vec<Box<str>>),
+    /// It is not looked at: the key signs for nobody else.
+    Any,
 }
 
 impl TokenRules {
@@ -94,8 +98,8 @@ impl TokenRules {
             return Err(AuthError::NotAccessToken);
         }
         self.check_issuer(claims)?;
-        self.check_audience(claims)?;
-        self.check_time(claims, now_ms)
+        self.check_audience(header, claims)?;
+        self.check_time(header, claims, now_ms)
     }
 
     fn check_issuer(&self, claims: &Claims) -> Result<(), AuthError> {
@@ -108,10 +112,13 @@ impl TokenRules {
         }
     }
 
-    fn check_audience(&self, claims: &Claims) -> Result<(), AuthError> {
+    fn check_audience(&self, header: &Header, claims: &Claims) -> Result<(), AuthError> {
         let found = claims.texts("aud")?;
         let accepted = match &self.audience {
             Audience::Own(app) => !claims.has("aud") || found.contains(app),
+            Audience::Any => true,
+            Audience::Named(_) if !claims.has("aud") => !header.is_access_token(),
+            Audience::Named(accepted) => found.iter().any(|audience| accepted.contains(audience)),
             Audience::OneOf(accepted) => found.iter().any(|audience| accepted.contains(audience)),
         };
         if accepted {
@@ -120,7 +127,7 @@ impl TokenRules {
         Err(AuthError::Audience { found: if found.is_empty() { "missing".into() } else { quoted(&found.join(" ")) } })
     }
 
-    fn check_time(&self, claims: &Claims, now_ms: u64) -> Result<Option<u64>, AuthError> {
+    fn check_time(&self, header: &Header, claims: &Claims, now_ms: u64) -> Result<Option<u64>, AuthError> {
         let expires_at_ms = claims.moment_ms("exp")?;
         if let Some(begins) = claims.moment_ms("nbf")?
             && now_ms.saturating_add(self.leeway_ms) < begins
@@ -128,7 +135,8 @@ impl TokenRules {
             return Err(AuthError::NotYetValid { in_s: (begins - now_ms).div_ceil(1000) });
         }
         match expires_at_ms {
-            None if self.expiry_required => return Err(AuthError::NoExpiry),
+            // RFC 9068 demands it of access tokens, whatever the setting says.
+            None if self.expiry_required || header.is_access_token() => return Err(AuthError::NoExpiry),
             Some(expires) if now_ms >= expires.saturating_add(self.leeway_ms) => {
                 return Err(AuthError::Expired { ago_s: now_ms.saturating_sub(expires) / 1000 });
             }
@@ -164,21 +172,29 @@ pub struct VerifiedToken {
     pub signer: Signer,
 }
 
-/// Verifies a token against everyone who may have signed it.
+/// Verifies a token against everyone who may have signed it. A key that several have, such as that of Mercure's publishers and subscribers,
+/// may do what all of them may.
 pub fn verify(trusts: &[Trust], token: &str, bytes_max: usize, now_ms: u64) -> Result<VerifiedToken, AuthError> {
     let token = UnverifiedToken::parse(token, bytes_max)?;
     let mut tries = SIGNATURE_TRIES_MAX;
     let mut refusal = Refusal::default();
+    let mut found: Option<VerifiedToken> = None;
     for trust in trusts {
+        if found.as_ref().is_some_and(|verified| verified.ceiling.contains(trust.ceiling)) {
+            continue;
+        }
         match signer(trust, &token, &mut tries, now_ms) {
             Ok(signer) => match admit(trust, &token, signer, now_ms) {
-                Ok(verified) => return Ok(verified),
+                Ok(verified) => {
+                    let ceiling = found.map_or(Permissions::NONE, |earlier| earlier.ceiling).with(verified.ceiling);
+                    found = Some(VerifiedToken { ceiling, ..verified });
+                }
                 Err(error) => refusal.broken_rule = Some(error),
             },
             Err(miss) => refusal.note(miss),
         }
     }
-    Err(refusal.into_error(token.header.algorithm))
+    found.ok_or_else(|| refusal.into_error(token.header.algorithm))
 }
 
 fn admit(trust: &Trust, token: &UnverifiedToken<'_>, signer: Signer, now_ms: u64) -> Result<VerifiedToken, AuthError> {

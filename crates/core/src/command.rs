@@ -38,7 +38,7 @@ pub enum Command {
     /// Appear in a channel's presence set, or change one's data there.
     Enter(Box<Enter>),
     /// Appear in a channel's presence set because the protocol says so: nobody asked for it, so no grant is needed.
-    Appear(Box<Enter>),
+    Appear(Box<Appear>),
     /// Leave the presence set; the key is that of the entry.
     Leave(ChannelName, Arc<str>),
     /// Who is in the channel.
@@ -195,6 +195,17 @@ pub struct Enter {
     pub data: Option<Bytes>,
     /// Whether an entry must exist already.
     pub update_only: bool,
+}
+
+/// An entry of a presence set that a protocol makes, and what the channel's log tells of it.
+#[derive(Clone, Debug)]
+pub struct Appear {
+    /// The entry.
+    pub enter: Enter,
+    /// What is published when it is there.
+    pub coming: Draft,
+    /// What is published when the session has ended, however it does.
+    pub going: Box<Draft>,
 }
 
 /// An act on other sessions.

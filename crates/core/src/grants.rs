@@ -112,6 +112,8 @@ pub struct Principal {
     pub grants: Grants,
     /// Whether there was a credential at all.
     pub authenticated: bool,
+    /// The most that namespaces give it for having a credential: what the signer of that credential may give.
+    pub ceiling: Permissions,
     /// When the grants end, in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<u64>,
     /// The id of the token, for revocation.
@@ -142,12 +144,18 @@ impl Principal {
             user: None,
             grants: Arc::from([]),
             authenticated: false,
+            ceiling: Permissions::ALL,
             expires_at_ms: None,
             token_id: None,
             info: None,
             issued_at_ms: None,
             signer: None,
         }
+    }
+
+    /// Whether a namespace that gives it to everyone with a credential gives it here.
+    pub fn authenticated_for(&self, wanted: Permissions) -> bool {
+        self.authenticated && self.ceiling.contains(wanted)
     }
 }
 
@@ -206,7 +214,7 @@ pub fn decide(app: &App, principal: &Principal, channel: &ChannelName, wanted: P
     if namespace.anonymous.contains(wanted) {
         return Decision { allowed: true, rule: Rule::NamespaceAnonymous(namespace.name.clone()) };
     }
-    if principal.authenticated && namespace.authenticated.contains(wanted) {
+    if principal.authenticated_for(wanted) && namespace.authenticated.contains(wanted) {
         return Decision { allowed: true, rule: Rule::NamespaceAuthenticated(namespace.name.clone()) };
     }
     let mut shut_out = None;
@@ -260,6 +268,8 @@ mod tests {
             grants: Arc::from([Grant { pattern: Pattern::parse(pattern).unwrap(), permissions: Permissions::CLIENT }]),
             ..nobody.clone()
         };
+        // Its signer may not let anyone publish.
+        let listener = Principal { ceiling: Permissions::SUBSCRIBE, ..somebody("x") };
         for (principal, channel, wanted, allowed, says) in [
             (&nobody, "chat", Permissions::SUBSCRIBE, true, "everyone"),
             (&nobody, "chat", Permissions::PUBLISH, false, "no grant"),
@@ -271,6 +281,8 @@ mod tests {
             (&somebody("private-*"), "private-a", Permissions::SUBSCRIBE, true, "private-*"),
             (&somebody("private-a"), "private-a", Permissions::MANAGE, false, "no grant"),
             (&nobody, "private-a", Permissions::SUBSCRIBE, false, "no grant"),
+            (&listener, "chat", Permissions::PUBLISH, false, "no grant"),
+            (&listener, "chat", Permissions::SUBSCRIBE, true, "everyone"),
         ] {
             let decision = decide(&app, principal, &ChannelName::parse(channel).unwrap(), wanted);
             assert_eq!(decision.allowed, allowed, "{channel} {wanted}: {}", decision.rule);

@@ -204,7 +204,7 @@ impl Hub {
             Command::Unsubscribe(_) | Command::UnsubscribePattern(_) => Ok(answer(Reply::Unsubscribed)),
             Command::Publish(drafts) => door.publish(drafts),
             Command::Enter(enter) => door.enter(*enter),
-            Command::Appear(enter) => door.appear(*enter),
+            Command::Appear(appear) => door.appear(*appear),
             Command::Leave(channel, key) => door.leave(&channel, &key),
             Command::Members(channel) => door.members(&channel),
             Command::Present(pattern) => door.present(pattern),

@@ -4,14 +4,15 @@
 
 use std::sync::Arc;
 
-use omnivox_core::command::{Denied, Enter, Replay, Reply, Subscribe};
-use omnivox_core::engine::{Joining, Watch};
+use omnivox_core::command::{Appear, Denied, Replay, Reply, Subscribe};
+use omnivox_core::engine::{Joining, Task, Watch};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, decide};
-use omnivox_core::{ChannelName, Mark, Pattern};
+use omnivox_core::name::AppId;
+use omnivox_core::{ChannelName, Draft, Mark, Pattern};
 use smallvec::SmallVec;
 
-use crate::hub::{Door, Outcome, Running, denied, reply};
+use crate::hub::{Door, Hub, Outcome, Running, denied, reply};
 
 impl Door<'_> {
     /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine.
@@ -66,15 +67,29 @@ impl Door<'_> {
         Ok(reply(located, |(found, now)| Reply::Located { found, now }))
     }
 
-    pub(crate) fn appear(&self, appear: Enter) -> Result<Running, Denied> {
-        let limits = self.hub.limits();
-        if appear.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
+    pub(crate) fn appear(&self, appear: Appear) -> Result<Running, Denied> {
+        let Appear { enter, coming, .. } = appear;
+        let limits = &self.hub.limits();
+        if enter.data.as_ref().is_some_and(|data| data.len() > limits.member_data_bytes_max) {
             let words = format!("a member's data has at most {} bytes", limits.member_data_bytes_max);
             return Err(Denied::Limit { setting: "member_data_bytes_max", words: words.into() });
         }
-        let key = self.key(&appear.channel);
-        let member = Member { session: self.caller.session, key: appear.key, user: self.principal.user.clone(), data: appear.data };
-        let entering = self.hub.presence().enter(&key, member, appear.update_only, limits.members_per_channel_max);
-        Ok(reply(entering, |()| Reply::Entered))
+        let key = self.key(&enter.channel);
+        let member = Member { session: self.caller.session, key: enter.key, user: self.principal.user.clone(), data: enter.data };
+        let entering = self.hub.presence().enter(&key, member, enter.update_only, limits.members_per_channel_max);
+        let telling = self.hub.tell(&self.app.id, entering, coming);
+        Ok(reply(telling, |()| Reply::Entered))
+    }
+}
+
+impl Hub {
+    /// Publishes, once the presence set has changed, what its log tells of that.
+    pub fn tell(&self, app: &AppId, changing: Task<()>, draft: Draft) -> Task<()> {
+        let retention = self.app(app).map(|entry| entry.app.namespaces.of(&draft.channels[0]).history).unwrap_or_default();
+        let (log, app) = (self.log().clone(), app.clone());
+        Box::pin(async move {
+            changing.await?;
+            log.publish(&app, draft, retention).await.map(drop)
+        })
     }
 }

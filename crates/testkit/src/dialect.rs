@@ -48,13 +48,14 @@ pub struct Conversations {
 }
 
 impl Conversations {
-    /// By name, with words of which at least one must stand in it: what makes it a conversation about that.
+    /// By name, with words of which at least one must stand in it: what makes it a conversation about that. Where a protocol has seats and
+    /// signals instead of subscriptions and publications, it speaks of those.
     fn named(&self, name: &str) -> (&'static str, &'static [&'static str]) {
         match name {
-            "connect" => (self.connect, &["? connect token", "? connect ticket", "? connect key"]),
-            "subscribe" => (self.subscribe, &["! publish"]),
-            "publish" => (self.publish, &["? publish"]),
-            "resume" => (self.resume, &[" since "]),
+            "connect" => (self.connect, &["? connect token", "? connect ticket", "? connect key", "? seat"]),
+            "subscribe" => (self.subscribe, &["! publish", "? seat"]),
+            "publish" => (self.publish, &["? publish", "? signal"]),
+            "resume" => (self.resume, &[" since ", "? seat"]),
             "presence" => (self.presence, &["! enter"]),
             "deny" => (self.deny, &["! deny"]),
             "slow_consumer" => (self.slow_consumer, &["! close slow_consumer"]),

@@ -6,12 +6,12 @@ use omnivox_auth::key::{Algorithm, KeyError, SigningKey, VerificationKey};
 use omnivox_auth::mint::{MintError, TokenDraft, mint};
 use omnivox_auth::secret::Secret;
 use omnivox_auth::signature::{RequestSignature, SignedParts};
-use omnivox_auth::token::{Keys, TokenRules, Trust};
-use omnivox_auth::{Authenticator, Memory, Settings};
+use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
+use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
 use omnivox_core::{ChannelName, Credential, Permissions, Principal};
 
 use crate::world::{
-    NOW_MS, OTHER_SECRET, SECRET, Signer, World, ana, ana_of_provider, app, door_of, own, provider, rsa, secret_key, show, token,
+    NOW_MS, OTHER_SECRET, SECRET, Signer, World, ana, ana_of_provider, app, door_of, own, provider, raw_token, rsa, secret_key, show, token,
 };
 
 #[test]
@@ -240,7 +240,7 @@ fn a_signer_can_be_held_to_less() {
     let check = |kind: &str, lifetime_s: u64, expected: &str| {
         let header = format!(r#"{{"alg":"HS256","typ":"{kind}"}}"#);
         let claims = format!(r#"{{"exp":{},"channels":{{"a":"*"}}}}"#, NOW_MS / 1000 + lifetime_s);
-        let token = crate::world::raw_token(signer, &header, claims.as_bytes());
+        let token = raw_token(signer, &header, claims.as_bytes());
         let found = show(door.verify(&Credential::Token(token.into()), NOW_MS));
         assert!(found.contains(expected), "{kind} {lifetime_s}: {found}");
     };
@@ -248,4 +248,58 @@ fn a_signer_can_be_held_to_less() {
     check("application/AT+JWT", 3_630, "nobody: a=publish");
     check("at+jwt", 3_631, "! the token lasts longer than 3600 s");
     check("JWT", 60, "! the token's `typ` is not `at+jwt`");
+}
+
+/// Mercure's publishers and subscribers have keys of their own, or one for both.
+#[test]
+fn a_key_that_several_signers_have_may_do_what_all_of_them_may() {
+    let subscriber = Permissions::SUBSCRIBE.with(Permissions::HISTORY).with(Permissions::PRESENCE);
+    let trust = |secrets: &[&str], ceiling| {
+        let key = |text: &&str| VerificationKey::of_secret(&Secret::parse(text).unwrap(), &[Algorithm::HS256]).unwrap();
+        let rules = TokenRules { audience: Audience::Any, expiry_required: false, ..TokenRules::new("shop") };
+        Trust { keys: Keys::Pinned(secrets.iter().map(key).collect()), rules, ceiling }
+    };
+    const BOTH: &str = "a secret that publishers and subscribers share";
+    let mut settings = Settings::open(app("shop"));
+    settings.trusts = vec![trust(&[SECRET, BOTH], Permissions::PUBLISH), trust(&[OTHER_SECRET, BOTH], subscriber)];
+    let door = Authenticator::new(settings, Arc::new(Memory::default()));
+    let claims = r#"{"aud":"https://hub.test/","mercure":{"publish":["p"],"subscribe":["s"]}}"#;
+    for (secret, shown, ceiling) in [
+        (SECRET, "nobody: p=publish", Permissions::PUBLISH),
+        (OTHER_SECRET, "nobody: s=subscribe,presence,history", subscriber),
+        (BOTH, "nobody: p=publish s=subscribe,presence,history", subscriber.with(Permissions::PUBLISH)),
+    ] {
+        let signer = Signer::Secret(jsonwebtoken::Algorithm::HS256, secret.as_bytes());
+        let verified = door.verify(&Credential::Token(token(signer, None, claims).into()), NOW_MS);
+        assert_eq!(verified.as_ref().map(|principal| principal.ceiling), Ok(ceiling));
+        assert_eq!(show(verified), shown);
+        // Access tokens end, whatever the settings say of tokens in general.
+        let access = raw_token(signer, r#"{"alg":"HS256","typ":"at+jwt"}"#, claims.as_bytes());
+        assert_eq!(door.verify(&Credential::Token(access.into()), NOW_MS), Err(AuthError::NoExpiry));
+    }
+}
+
+/// Tokens of Mercure's first generation have no audience, those of the second must have one.
+#[test]
+fn an_audience_may_be_left_out_but_not_wrong() {
+    let audience = Audience::Named(vec!["https://hub.test/".into()]);
+    let rules = TokenRules { audience, ..TokenRules::new("shop") };
+    let mut settings = Settings::open(app("shop"));
+    let keys = Keys::Pinned(vec![secret_key(SECRET, Algorithm::HS256)]);
+    settings.trusts = vec![Trust { keys, rules, ceiling: Permissions::PUBLISH }];
+    let door = Authenticator::new(settings, Arc::new(Memory::default()));
+    let signer = Signer::Secret(jsonwebtoken::Algorithm::HS256, SECRET.as_bytes());
+    for (kind, more, good) in [
+        ("JWT", "", true),
+        ("JWT", r#","aud":["x","https://hub.test/"]"#, true),
+        ("JWT", r#","aud":"https://other.test/""#, false),
+        ("at+jwt", "", false),
+        ("at+jwt", r#","aud":"https://hub.test/""#, true),
+        ("at+jwt", r#","aud":"shop""#, false),
+    ] {
+        let token = raw_token(signer, &format!(r#"{{"alg":"HS256","typ":"{kind}"}}"#), ana(more).as_bytes());
+        let found = door.verify(&Credential::Token(token.into()), NOW_MS);
+        assert_eq!(found.is_ok(), good, "{kind} {more}: {found:?}");
+        assert!(good || matches!(found, Err(AuthError::Audience { .. })), "{kind} {more}: {found:?}");
+    }
 }

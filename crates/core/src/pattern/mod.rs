@@ -14,6 +14,7 @@
 //! Invariant: matching is linear in the length of the name, and what a pattern may cost is bounded when it is made.
 
 mod automaton;
+pub mod fuzzing;
 mod index;
 mod template;
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod cors;
 mod credential;
 mod form;
+pub mod fuzzing;
 mod id;
 mod publish;
 mod refusal;
@@ -101,8 +102,9 @@ impl Mercure {
     }
 
     fn open_stream(&self, context: &OpenContext, request: &Request<'_>, form: &Form<'_>, cors: Cors) -> Result<NewSession, Refusal> {
-        let who = Who::of(request, form, &self.settings)?;
         let selectors = selector::selectors(form, self.settings.limits.channels_per_connection_max)?;
+        let first = selectors.iter().all(|selector| selector.kind == selector::Kind::Topic);
+        let who = Who::of(request, form, &self.settings).map_err(|refusal| if first { refusal.in_first() } else { refusal })?;
         let base = self.base(request);
         selectors.iter().try_for_each(|selector| selector.pattern(&base).map(|_| ()))?;
         let asked = stream::Asked {

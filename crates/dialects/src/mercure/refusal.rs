@@ -38,6 +38,11 @@ impl Refusal {
         Self { status: 400, bearer: Some(Bearer::InvalidRequest), words: words.into() }
     }
 
+    /// The same for a request of the first generation, which answers 401 to every credential that is no good.
+    pub(super) fn in_first(self) -> Self {
+        if self.bearer.is_some() { Self { status: 401, words: status_words(401).into(), ..self } } else { self }
+    }
+
     /// What the hub refused.
     pub(super) fn of(denied: &Denied, who: &Who) -> Self {
         let credential = |bearer, status| Self { status, bearer: Some(bearer), words: status_words(status).into() };

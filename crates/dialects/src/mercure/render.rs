@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use bytes::{BufMut, Bytes, BytesMut};
-use omnivox_core::{Event, Frame, FrameKind, Framing, MemberAction, Payload, Publication};
+use omnivox_core::{Event, Frame, FrameKind, Framing, Payload, Publication};
 use omnivox_wire::http1;
 
 use super::publish::RETRY_TAG;
@@ -39,18 +39,16 @@ pub(super) fn seal(framing: Framing, scratch: &mut BytesMut) -> Frame {
 pub(super) fn event(event: &Event, format: u8, framing: Framing, scratch: &mut BytesMut) -> Option<Frame> {
     begin(scratch);
     match event {
-        Event::Publication(published, _) => publication(published, scratch)?,
-        Event::Presence(presence) => {
-            let (shape, json) = subscriptions::shown(&presence.channel, &presence.member, presence.action != MemberAction::Leave)?;
-            if format != formats::BOTH && shape != format {
+        Event::Publication(published, place) => {
+            // Each generation is told of subscriptions in its own shape.
+            let shape = published.places.get(*place).and_then(|place| subscriptions::shape_of(place.channel.as_str()));
+            if shape.is_some_and(|shape| format != formats::BOTH && shape != format) {
                 return None;
             }
-            if shape == formats::SECOND {
-                field("event", "mercure", scratch);
-            }
-            field("data", &json, scratch);
-            scratch.put_u8(b'\n');
+            publication(published, scratch)?;
         }
+        // Presence is shown as the updates of the subscription API.
+        Event::Presence(_) => return None,
         // The protocol has no word for it on a stream that is open: the header of a resume says so.
         Event::Gap(_) => return None,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use omnivox_core::command::{Delivery, Enter, Replay, Subscribe, Subscribed};
+use omnivox_core::command::{Delivery, Replay, Subscribe, Subscribed};
 use omnivox_core::pattern::Base;
 use omnivox_core::{
     Action, Actions, ChannelName, Command, Control, Denied, EncodingKey, ExchangeId, Framing, Input, Mark, Pattern, Reply, Response,
@@ -95,8 +95,7 @@ impl StreamSession {
             first |= selector.kind == Kind::Topic;
             second |= selector.kind != Kind::Topic;
             match selector.pattern(&asked.base) {
-                // Coming and going is told to patterns only: a channel would have to grant it.
-                Ok(Pattern::Exact(channel)) if !self.settings.subscriptions => {
+                Ok(Pattern::Exact(channel)) => {
                     if !channels.contains(&channel) {
                         channels.push(channel);
                     }
@@ -112,9 +111,8 @@ impl StreamSession {
             (false, true) => formats::SECOND,
         };
         let key = EncodingKey { dialect: self.dialect, format, framing: self.framing, qualifier: None };
-        let presence = self.settings.subscriptions;
         let delivery = Delivery::Shared(key);
-        let subscribe = Subscribe { channels, patterns, since: asked.since, delivery, presence, replay: Replay::Deliver };
+        let subscribe = Subscribe { channels, patterns, since: asked.since, delivery, presence: false, replay: Replay::Deliver };
         actions.run(SUBSCRIBE, Command::Subscribe(Box::new(subscribe)));
     }
 
@@ -158,10 +156,8 @@ impl StreamSession {
     fn appear(&self, asked: &Asked, actions: &mut Actions) {
         for selector in &asked.selectors {
             let payload = asked.who.payload(&selector.text);
-            for (channel, data) in subscriptions::entries(selector, &asked.subscriber, payload.as_deref()) {
-                let key = asked.subscriber.as_str().into();
-                let enter = Enter { channel, key, data: Some(data.into()), update_only: false };
-                actions.run(APPEAR, Command::Appear(Box::new(enter)));
+            for appear in subscriptions::appearances(selector, &asked.subscriber, payload.as_deref()) {
+                actions.run(APPEAR, Command::Appear(Box::new(appear)));
             }
         }
     }

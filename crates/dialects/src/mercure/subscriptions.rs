@@ -6,17 +6,19 @@
 //! ```
 //!
 //! The channel of the set has the document's URL for its name, so that whoever may subscribe to that topic sees the entry: grants, patterns
-//! and leases are the hub's own. A session that is lost leaves its sets as any other.
+//! and leases are the hub's own. A session that is lost leaves its sets as any other. Its coming and going are private updates in the same
+//! channel, with ids and history as any other's.
 //!
 //! Invariant: what is shown of a subscriber is what its dialect wrote; other entries of such a set are passed over.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use omnivox_core::command::{Appear, Enter};
 use omnivox_core::event::Member;
 use omnivox_core::{
-    Action, Actions, ChannelName, Command, Control, Denied, ExchangeId, Input, Pattern, Permissions, Reply, Request, Response, Session,
-    Ticket,
+    Action, Actions, ChannelName, Command, Control, Denied, Draft, ExchangeId, Input, Pattern, Payload, Permissions, Reply, Request,
+    Response, Session, Ticket,
 };
 use omnivox_wire::http1::path;
 use serde_json::{Map, Value, json};
@@ -31,41 +33,55 @@ use super::{formats, id};
 /// What the names of all subscriptions begin with.
 pub(super) const SUBSCRIPTIONS: &str = "/.well-known/mercure/subscriptions";
 const CONTEXT: &str = "https://mercure.rocks/";
+/// The type of the second generation's events.
+const EVENT: &str = "mercure";
 
-/// The presence sets that a subscription appears in, with what is shown of it. One whose name would be too long is not shown.
-pub(super) fn entries(selector: &Selector, subscriber: &str, payload: Option<&str>) -> Vec<(ChannelName, Vec<u8>)> {
+/// What a subscription runs to be seen, once for each generation that can name it; a name that would be too long is not shown.
+pub(super) fn appearances(selector: &Selector, subscriber: &str, payload: Option<&str>) -> impl Iterator<Item = Appear> {
     let (text, kind) = (&*selector.text, selector.kind.match_type());
-    let payload: Option<Value> = payload.and_then(|payload| serde_json::from_str(payload).ok());
+    let mut first = json!({"subscriber": subscriber, "topic": text});
+    let mut second = json!({"subscriber": subscriber, "match": text, "match_type": kind});
+    if let Some(payload) = payload.and_then(|payload| serde_json::from_str::<Value>(payload).ok()) {
+        first["payload"] = payload.clone();
+        second["payload"] = payload;
+    }
     let shapes = [
-        (format!("{SUBSCRIPTIONS}/{}/{}", segment(text), segment(subscriber)), json!({"subscriber": subscriber, "topic": text})),
-        (
-            format!("{SUBSCRIPTIONS}/{kind}/{}/{}", segment(text), segment(subscriber)),
-            json!({"subscriber": subscriber, "match": text, "match_type": kind}),
-        ),
+        (format!("{SUBSCRIPTIONS}/{}/{}", segment(text), segment(subscriber)), first),
+        (format!("{SUBSCRIPTIONS}/{kind}/{}/{}", segment(text), segment(subscriber)), second),
     ];
-    let named = shapes.into_iter().filter_map(|(name, shown)| Some((ChannelName::parse(&name).ok()?, shown)));
-    named
-        .map(|(channel, mut shown)| {
-            if let (Some(payload), Value::Object(members)) = (&payload, &mut shown) {
-                members.insert("payload".to_owned(), payload.clone());
-            }
-            (channel, shown.to_string().into_bytes())
-        })
-        .collect()
+    let key: Arc<str> = subscriber.into();
+    shapes.into_iter().filter_map(move |(name, entry)| {
+        let channel = ChannelName::parse(&name).ok()?;
+        let data = Some(entry.to_string().into_bytes().into());
+        let (coming, going) = (update(&channel, &entry, true)?, update(&channel, &entry, false)?);
+        let enter = Enter { channel, key: key.clone(), data, update_only: false };
+        Some(Appear { enter, coming, going: Box::new(going) })
+    })
 }
 
-/// The document of an entry and its shape, if the channel and the member are those of a subscription.
-pub(super) fn shown(channel: &ChannelName, member: &Member, active: bool) -> Option<(u8, String)> {
-    document(channel, member, active).map(|(shape, document)| (shape, with_context(shape, document).to_string()))
+/// The private update that tells of a subscription.
+fn update(channel: &ChannelName, entry: &Value, active: bool) -> Option<Draft> {
+    let (shape, document) = document(channel, entry.as_object()?.clone(), active)?;
+    let text = with_context(shape, document).to_string();
+    let mut draft = Draft::new(channel.clone(), Payload::Json(text.into_bytes().into()));
+    draft.audience.granted_only = true;
+    draft.event = (shape == formats::SECOND).then(|| EVENT.into());
+    Some(draft)
 }
 
-fn document(channel: &ChannelName, member: &Member, active: bool) -> Option<(u8, Map<String, Value>)> {
-    let shape = shape_of(channel.as_str())?;
+/// The document of a member, if the channel and the member are those of a subscription.
+fn shown(channel: &ChannelName, member: &Member) -> Option<(u8, Map<String, Value>)> {
     let Ok(Value::Object(entry)) = serde_json::from_slice(member.data.as_deref()?) else { return None };
+    let own = entry.get("subscriber").is_some_and(|subscriber| *subscriber == *member.key);
+    own.then(|| document(channel, entry, true)).flatten()
+}
+
+fn document(channel: &ChannelName, entry: Map<String, Value>, active: bool) -> Option<(u8, Map<String, Value>)> {
+    let shape = shape_of(channel.as_str())?;
     // An entry that somebody else made does not have the name that its text stands for.
     let text = entry.get(if shape == formats::FIRST { "topic" } else { "match" })?.as_str()?;
     let subscriber = entry.get("subscriber")?.as_str()?;
-    if !channel.as_str().ends_with(&format!("/{}/{}", segment(text), segment(subscriber))) || *member.key != *subscriber {
+    if !channel.as_str().ends_with(&format!("/{}/{}", segment(text), segment(subscriber))) {
         return None;
     }
     let mut document = Map::new();
@@ -84,7 +100,7 @@ fn with_context(shape: u8, mut document: Map<String, Value>) -> Value {
 }
 
 /// The shape of a subscription's name, by the number of its segments.
-fn shape_of(name: &str) -> Option<u8> {
+pub(super) fn shape_of(name: &str) -> Option<u8> {
     let rest = name.strip_prefix(SUBSCRIPTIONS)?.strip_prefix('/')?;
     match rest.split('/').count() {
         2 => Some(formats::FIRST),
@@ -185,7 +201,7 @@ impl ListSession {
     fn answer(&mut self, present: &[(ChannelName, Vec<Member>)], actions: &mut Actions) {
         let below = format!("{}/", self.path);
         let meant = present.iter().filter(|(channel, _)| channel.as_str() == self.path || channel.as_str().starts_with(&below));
-        let documents = meant.flat_map(|(channel, members)| members.iter().filter_map(move |member| document(channel, member, true)));
+        let documents = meant.flat_map(|(channel, members)| members.iter().filter_map(move |member| shown(channel, member)));
         let documents: Vec<Map<String, Value>> =
             documents.filter(|(shape, _)| *shape == self.shape).map(|(_, document)| document).collect();
         let mut answer = if self.single {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   mercure {                              [[app]]
-//!     publisher_jwt SECRET HS256             id = "mercure", secret = "SECRET", …
+//!     publisher_jwt SECRET HS256             id = "mercure", mercure_publisher_secrets = ["SECRET"], …
 //!     subscriber_jwt SECRET HS256    ──▶   [[namespace]]  what everyone may do
 //!     anonymous                            [mercure]      the rest
 //!   }
@@ -116,7 +116,8 @@ impl Hub {
             ("subscriber_jwt", _) => self.key("subscriber", values),
             ("jwt", Some(role)) => self.key(role, values),
             ("publisher_jwks_url" | "subscriber_jwks_url" | "jwks_uri", _) => {
-                self.notes.push(format!("`{name}`: key sets are not fetched; save the keys as PEM files and name them in `token_keys`"));
+                let role = role.unwrap_or(if name.starts_with("publisher") { "publisher" } else { "subscriber" });
+                self.notes.push(format!("`{name}`: save the key set in a file and name that in `mercure_{role}_keys`"));
             }
             ("issuer", _) => self.issuers.extend(first.filter(|value| value != "{")),
             ("publisher" | "subscriber", _) => {}
@@ -146,7 +147,7 @@ impl Hub {
             Some((key, rest)) => {
                 self.keys.insert(role, (key.clone(), rest.first().cloned()));
             }
-            None => self.notes.push(format!("the {role}'s key is in a variable that is not set; write it into `secret`")),
+            None => self.notes.push(format!("the {role}'s key is in a variable that is not set; write it into `mercure_{role}_secrets`")),
         }
     }
 
@@ -172,22 +173,20 @@ impl Hub {
 
     fn settings(mut self) -> Imported {
         let mut toml = String::from("[[app]]\nid = \"mercure\"\n");
-        let key = self.keys.get("publisher").or_else(|| self.keys.get("subscriber")).cloned();
-        if self.keys.len() == 2 && self.keys.get("publisher") != self.keys.get("subscriber") {
-            let what = "publishers and subscribers have keys of their own, an app has one `secret`: subscribers' tokens have to be signed with the publishers' key";
-            self.notes.push(what.to_owned());
+        let mut algorithms: Vec<String> = Vec::new();
+        for (role, (key, algorithm)) in &self.keys {
+            if key.starts_with("-----BEGIN") {
+                self.notes.push(format!("the {role}'s public key goes into a PEM file that `mercure_{role}_keys` names"));
+            } else {
+                let _ = writeln!(toml, "mercure_{role}_secrets = [{}]", quoted(key));
+            }
+            let algorithm = algorithm.clone().unwrap_or_else(|| "HS256".to_owned());
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
         }
-        match key {
-            Some((key, _)) if key.starts_with("-----BEGIN") => {
-                self.notes.push("a public key goes into a PEM file that `token_keys` names".to_owned());
-            }
-            Some((key, algorithm)) => {
-                let _ = writeln!(toml, "secret = {}", quoted(&key));
-                if let Some(algorithm) = algorithm.filter(|algorithm| algorithm != "HS256") {
-                    let _ = writeln!(toml, "token_algorithms = [{}]", quoted(&algorithm));
-                }
-            }
-            None => {}
+        if algorithms.iter().any(|algorithm| algorithm != "HS256") {
+            list(&mut toml, "token_algorithms", &algorithms);
         }
         // Tokens of the first generation often have no `exp`; those of the second always do.
         toml.push_str("token_expiry_required = false\n");
@@ -248,7 +247,8 @@ mod tests {
         check(
             "{\n\tauto_https off\n}\n{$SERVER_NAME:localhost} {\n\tencode zstd\n\tmercure {\n\t\t# a comment\n\t\tpublisher_jwt {env.KEY} {env.ALG}\n\t\tsubscriber_jwt {env.KEY}\n\t\tanonymous\n\t\tsubscriptions\n\t\tcors_origins https://a.example https://b.example\n\t\tpublish_origins *\n\t\theartbeat 30s\n\t\twrite_timeout 10m\n\t\ttransport bolt {\n\t\t\tpath x.db\n\t\t}\n\t\tui\n\t}\n\trespond \"Not Found\" 404\n}\n",
             &[
-                "secret = \"!ChangeThisMercureHubJWTSecretKey!\"",
+                "mercure_publisher_secrets = [\"!ChangeThisMercureHubJWTSecretKey!\"]",
+                "mercure_subscriber_secrets = [\"!ChangeThisMercureHubJWTSecretKey!\"]",
                 "open = true",
                 "anonymous = [\"subscribe\", \"history\"]",
                 "allowed_origins = [\"https://a.example\", \"https://b.example\"]",
@@ -266,14 +266,15 @@ mod tests {
         check(
             "example.com {\n  mercure {\n    issuer https://login.example {\n      publisher {\n        jwt one-secret-that-is-long-enough-for-hs512 HS512\n      }\n      subscriber {\n        jwt another-secret-that-is-long-enough HS256\n      }\n      authorization_server https://login.example\n    }\n    resource_identifier https://example.com/.well-known/mercure\n    cookie_name token\n    heartbeat soon\n    topic_matcher_cache 5\n    subscriber_jwks_url https://x\n  }\n}\n",
             &[
-                "secret = \"one-secret-that-is-long-enough-for-hs512\"",
-                "token_algorithms = [\"HS512\"]",
+                "mercure_publisher_secrets = [\"one-secret-that-is-long-enough-for-hs512\"]",
+                "mercure_subscriber_secrets = [\"another-secret-that-is-long-enough\"]",
+                "token_algorithms = [\"HS512\", \"HS256\"]",
                 "token_issuers = [\"https://login.example\"]",
                 "token_audiences = [\"https://example.com/.well-known/mercure\"]",
                 "authorization_servers = [\"https://login.example\"]",
                 "cookie_name = \"token\"",
             ],
-            &["keys of their own", "no time such as", "`topic_matcher_cache`", "key sets are not fetched"],
+            &["no time such as", "`topic_matcher_cache`", "`subscriber_jwks_url`: save the key set"],
         );
         assert!(import("example.com {\n respond 200\n}\n", |_| None).is_none());
     }

@@ -258,7 +258,9 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
             problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
         }
-        if app.secret.is_none() && app.token_keys.is_empty() && !app.open {
+        let mercure = app.mercure_publisher_secrets.len() + app.mercure_publisher_keys.len();
+        let mercure = mercure + app.mercure_subscriber_secrets.len() + app.mercure_subscriber_keys.len();
+        if app.secret.is_none() && app.token_keys.is_empty() && mercure == 0 && !app.open {
             problem(
                 "nobody could connect: it has no `secret`, no `token_keys` and is not `open`".to_owned(),
                 "set `secret`; `openssl rand -hex 32` gives one",

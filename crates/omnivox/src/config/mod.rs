@@ -5,7 +5,7 @@
 //! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`relay`]: `[turn]` as the relay takes it
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
-//! - [`trust`]: whose credentials an app accepts
+//! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
 //! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
@@ -15,6 +15,7 @@
 pub(crate) mod flags;
 pub(crate) mod layers;
 pub(crate) mod meaning;
+mod mercure_keys;
 mod problem;
 pub(crate) mod relay;
 pub(crate) mod render;

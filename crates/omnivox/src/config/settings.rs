@@ -416,6 +416,15 @@ settings! {
             signature_window_ms: Duration = Duration::from_millis(WINDOW_MS);
             /// Origins that browsers may come from, such as `https://example.com`; `*` allows all.
             allowed_origins: Vec<String> = Vec::new();
+            /// Secrets of Mercure publishers' tokens, where publishers and subscribers have keys of their own: such a token may publish what
+            /// its claims say, and nothing else. Several, so that one can be replaced without a gap.
+            mercure_publisher_secrets: Vec<Secret> = Vec::new();
+            /// Files with keys of Mercure publishers' tokens: a public key (PEM) or a key set (JWKS).
+            mercure_publisher_keys: Vec<PathBuf> = Vec::new();
+            /// Secrets of Mercure subscribers' tokens: such a token may subscribe, read history and see who is there as its claims say.
+            mercure_subscriber_secrets: Vec<Secret> = Vec::new();
+            /// Files with keys of Mercure subscribers' tokens: a public key (PEM) or a key set (JWKS).
+            mercure_subscriber_keys: Vec<PathBuf> = Vec::new();
         }
 
         /// A further key of a back end, beside the app's own, which may do everything.

@@ -10,6 +10,7 @@ use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
 use omnivox_auth::{ApiKey, MemoryLimits, Settings};
 use omnivox_core::{App as Tenant, Grant, Pattern, Permissions};
 
+use super::mercure_keys;
 use super::problem::{Place, Problem};
 use super::relay::{Meant, Written};
 use super::settings::{App, Config, TokenAlgorithm};
@@ -72,8 +73,9 @@ pub(crate) fn settings(
     }
     if !pinned.is_empty() {
         // Somebody else signs with these: the right to manage stays with the app's own secret.
-        settings.trusts.push(Trust { keys: Keys::Pinned(pinned), rules, ceiling: Permissions::CLIENT });
+        settings.trusts.push(Trust { keys: Keys::Pinned(pinned), rules: rules.clone(), ceiling: Permissions::CLIENT });
     }
+    settings.trusts.extend(mercure_keys::trusts(entry, config, &rules, read, &mut problem));
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
 }
 
@@ -119,11 +121,16 @@ pub(crate) fn shared(entry: &App) -> Vec<Algorithm> {
     if named.is_empty() { vec![Algorithm::HS256] } else { named }
 }
 
-/// A public key, pinned to the one algorithm that it fits and that is allowed.
-fn public_key(pem: &str, entry: &App) -> Result<VerificationKey, String> {
+/// The algorithms that public keys may be used with: all, unless some are named.
+pub(super) fn public_algorithms(entry: &App) -> Vec<Algorithm> {
     let named: Vec<_> =
         entry.token_algorithms.iter().copied().map(TokenAlgorithm::to_auth).filter(|name| Algorithm::PUBLIC.contains(name)).collect();
-    let allowed = if named.is_empty() { Algorithm::PUBLIC.to_vec() } else { named };
+    if named.is_empty() { Algorithm::PUBLIC.to_vec() } else { named }
+}
+
+/// A public key, pinned to the one algorithm that it fits and that is allowed.
+pub(super) fn public_key(pem: &str, entry: &App) -> Result<VerificationKey, String> {
+    let allowed = public_algorithms(entry);
     let mut tried = allowed.iter().map(|algorithm| VerificationKey::of_pem(pem, *algorithm));
     let first = tried.next().expect("some algorithm is always allowed");
     tried.fold(first, |found, next| if found.is_ok() { found } else { next.or(found) }).map_err(|error| error.to_string())

@@ -13,7 +13,7 @@ use omnivox_core::event::Event;
 use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
 use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::Input;
-use omnivox_core::{Pattern, Publication};
+use omnivox_core::{Draft, Pattern, Publication};
 use omnivox_hub::hub::{Caller, Outcome};
 use smallvec::SmallVec;
 
@@ -35,6 +35,8 @@ pub(super) enum After {
     Connect,
     Subscribe(Gates),
     Entered(ChannelName, Arc<str>),
+    /// The same, with what is published when the session has ended.
+    Appeared(ChannelName, Arc<str>, Box<Draft>),
     Left(ChannelName, Arc<str>),
     Seated(ChannelName),
 }
@@ -118,9 +120,10 @@ impl Shard {
                 drafts.iter_mut().for_each(|draft| draft.published_by(session));
                 After::Nothing
             }
-            Command::Enter(enter) | Command::Appear(enter) => {
-                let Enter { channel, key, .. } = &**enter;
-                After::Entered(channel.clone(), key.clone())
+            Command::Enter(enter) => After::Entered(enter.channel.clone(), enter.key.clone()),
+            Command::Appear(appear) => {
+                let Enter { channel, key, .. } = &appear.enter;
+                After::Appeared(channel.clone(), key.clone(), appear.going.clone())
             }
             Command::Seat(seat) => After::Seated(seat.channel.clone()),
             Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
@@ -199,11 +202,12 @@ impl Shard {
                     self.review(at);
                 }
             }
-            (After::Entered(channel, key), _) => slot.keep_entry(channel, key),
-            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone()),
+            (After::Entered(channel, key), _) => slot.keep_entry(channel, key, None),
+            (After::Appeared(channel, key, going), _) => slot.keep_entry(channel, key, Some(going)),
+            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone(), None),
             (After::Left(channel, key), _) => {
                 if let Some(entries) = &mut slot.entries {
-                    entries.retain(|(known, entry)| *known != channel || *entry != key);
+                    entries.retain(|entry| entry.channel != channel || entry.key != key);
                 }
             }
             (After::Connect | After::Nothing | After::Subscribe(_) | After::Seated(_), _) => {}

@@ -20,7 +20,7 @@ use omnivox_hub::hub::Outcome;
 use super::Shard;
 use super::commands::After;
 use super::conn::{Mode, SlotRef};
-use super::slot::{ANSWERED, Slot};
+use super::slot::{ANSWERED, Entry, Slot};
 use crate::metrics::sub;
 
 /// Something that is still to be done in this turn.
@@ -242,14 +242,18 @@ impl Shard {
             self.leave_pattern(*seat);
         }
         if let (Some(entries), Some(principal)) = (slot.entries, &slot.principal) {
-            for (channel, key) in *entries {
+            for Entry { channel, key, going } in *entries {
                 if key.starts_with(SEAT_MARK) {
                     let grace = if slot.sent_away { Duration::ZERO } else { self.common.hub.limits().seat_grace };
                     keep_seat(self.common.hub.clone(), principal.clone(), (channel, session_id, key), grace);
                     continue;
                 }
-                let leaving = self.common.hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session_id, &key);
-                background(leaving);
+                let hub = &self.common.hub;
+                let leaving = hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session_id, &key);
+                match going {
+                    Some(going) => background(hub.tell(&principal.app, leaving, *going)),
+                    None => background(leaving),
+                }
             }
         }
         if let Some(promoted) = slot.promoted.and_then(|key| self.conns.get_mut(key as usize)) {

@@ -22,7 +22,7 @@ use crate::metrics::add;
 /// Who may do something with a channel.
 enum Reach<'a> {
     Everyone,
-    Authenticated,
+    Authenticated(Permissions),
     /// It depends on the credential.
     Each(&'a App, &'a ChannelName, Permissions),
 }
@@ -33,7 +33,7 @@ impl<'a> Reach<'a> {
         if namespace.anonymous.contains(wanted) {
             Self::Everyone
         } else if namespace.authenticated.contains(wanted) {
-            Self::Authenticated
+            Self::Authenticated(wanted)
         } else {
             Self::Each(app, channel, wanted)
         }
@@ -42,7 +42,7 @@ impl<'a> Reach<'a> {
     fn admits(&self, principal: Option<&Arc<Principal>>) -> bool {
         match self {
             Self::Everyone => true,
-            Self::Authenticated => principal.is_some_and(|principal| principal.authenticated),
+            Self::Authenticated(wanted) => principal.is_some_and(|principal| principal.authenticated_for(*wanted)),
             Self::Each(app, channel, wanted) => principal.is_some_and(|principal| decide(app, principal, channel, *wanted).allowed),
         }
     }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use omnivox_core::Outbox;
 use omnivox_core::channel::Seating;
 use omnivox_core::grants::Principal;
 use omnivox_core::name::ChannelName;
 use omnivox_core::session::{Actions, Drain, Heartbeat, Input, NewSession, Session};
+use omnivox_core::{Draft, Outbox};
 use smallvec::SmallVec;
 
 use super::commands::Commands;
@@ -51,8 +51,15 @@ pub(super) struct Slot {
     pub sent_away: bool,
 }
 
-/// Entries in presence sets: the channel, and the entry's key there.
-type Entries = Vec<(ChannelName, Arc<str>)>;
+type Entries = Vec<Entry>;
+
+/// An entry in a presence set.
+pub(super) struct Entry {
+    pub channel: ChannelName,
+    pub key: Arc<str>,
+    /// What is published when the session has ended.
+    pub going: Option<Box<Draft>>,
+}
 
 /// No connection has this number.
 pub(super) const ANSWERED: u32 = u32::MAX;
@@ -110,10 +117,10 @@ impl Slot {
     }
 
     /// Takes note of an entry in a presence set.
-    pub(super) fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>) {
+    pub(super) fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>, going: Option<Box<Draft>>) {
         let entries = self.entries.get_or_insert_default();
-        if !entries.iter().any(|(known, entry)| *known == channel && *entry == key) {
-            entries.push((channel, key));
+        if !entries.iter().any(|entry| entry.channel == channel && entry.key == key) {
+            entries.push(Entry { channel, key, going });
         }
     }
 

@@ -48,7 +48,12 @@ impl Stage<'_> {
                 self.unsubscribe(actor, &pattern);
                 Reply::Unsubscribed
             }
-            Command::Appear(enter) => return self.enter(actor, *enter),
+            Command::Appear(appear) => {
+                self.actors[actor].going.push(*appear.going);
+                self.enter(actor, appear.enter)?;
+                self.publish(appear.coming);
+                Reply::Entered
+            }
             Command::Present(pattern) => Reply::Present(self.hub.present(&pattern)),
             Command::Locate(name) => Reply::Located { found: self.hub.locate(&name), now: self.hub.cursor() },
             Command::Publish(drafts) => {

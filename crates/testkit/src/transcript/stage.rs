@@ -52,6 +52,8 @@ pub(super) struct Actor {
     pub(super) exchanges: Vec<Option<String>>,
     pub(super) hold: Option<(ExchangeId, Box<Drain>)>,
     pub(super) subscriptions: Vec<Subscription>,
+    /// What is published when the session has ended.
+    pub(super) going: Vec<omnivox_core::Draft>,
 }
 
 #[derive(Clone)]
@@ -193,6 +195,7 @@ impl<'d> Stage<'d> {
             exchanges: Vec::new(),
             hold: None,
             subscriptions: Vec::new(),
+            going: Vec::new(),
         });
         slot
     }
@@ -365,6 +368,7 @@ impl<'d> Stage<'d> {
             return;
         }
         known.subscriptions.clear();
+        let going = std::mem::take(&mut known.going);
         let labels: Vec<String> = known.carriers.iter_mut().chain(&mut known.exchanges).filter_map(Option::take).collect();
         let id = known.id;
         for label in labels {
@@ -372,6 +376,9 @@ impl<'d> Stage<'d> {
         }
         for event in self.hub.leave_all(id) {
             self.announce_presence(event);
+        }
+        for draft in going {
+            self.publish(draft);
         }
     }
 

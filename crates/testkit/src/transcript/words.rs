@@ -47,7 +47,8 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         }
         Command::Unsubscribe(channel) => ("unsubscribe", channel.to_string()),
         Command::UnsubscribePattern(pattern) => ("unsubscribe", format!("pattern {pattern}")),
-        Command::Appear(enter) => {
+        Command::Appear(appear) => {
+            let enter = &appear.enter;
             let data = enter.data.as_deref().map(|data| format!(" {}", shown(data))).unwrap_or_default();
             ("appear", format!("{} {}{data}", enter.channel, enter.key))
         }

@@ -128,6 +128,12 @@ fn what_can_not_be_selected_is_refused() {
         ("match_urlpattern=/((a%2B)%2B)", "expression"),
         ("match_urlpattern=/(a%7B5000%7D)", "too large"),
         (&*format!("match={long}"), "4096 bytes"),
+        // A name has at most 255 bytes in every dialect; a pattern may have more.
+        (&*format!("topic={}", &long[..256]), "the name has 256 bytes"),
+        (&*format!("match={}", &long[..256]), "the name has 256 bytes"),
+        ("match_urlpattern=/((((((((((a*)*)*)*)*)*)*)*)*)*)", "expression"),
+        ("match_urlpattern=/(a%7B1,999%7D%7B1,999%7D)", "too large"),
+        (&*format!("match_urlpattern=/{}", "(a|b|c)".repeat(500)), "too large"),
         (&*(0..1001).map(|n| format!("topic={n}&")).collect::<String>(), "at most 1000 topics"),
         ("topic=a&last_event_id=%0A", "control characters"),
     ] {
@@ -225,6 +231,32 @@ fn a_resume_that_may_lack_something_says_earliest() {
         < :⏎
         ",
     );
+}
+
+/// A header that can't be read is no credential in the first generation, and a bad request in the second.
+#[test]
+fn a_bad_header_is_refused_in_the_words_of_the_request() {
+    for wrong in ["Basic YTpi", "Bearer", "Bearer a b"] {
+        for (query, status) in
+            [("topic=a", "401 text/plain; charset=utf-8 Unauthorized⏎"), ("match=a", "400 …"), ("match=a&topic=a", "400 …")]
+        {
+            check(&format!(
+                "> GET /.well-known/mercure?{query}\n    authorization: {wrong}\n< {status}\n    www-authenticate: Bearer error=\"invalid_request\", …\n"
+            ));
+        }
+    }
+}
+
+/// A pattern has room for 4096 bytes although a name has not.
+#[test]
+fn long_patterns_select() {
+    for query in [format!("topic=/{}/%7Bid%7D", "a".repeat(200)), format!("match_urlpattern=/{}/:id", "a".repeat(200))] {
+        check(&format!(
+            "> GET /.well-known/mercure?{query}\n    host: hub.test\n< 200 text/event-stream\n< :⏎\n! publish /{}/1 1\n< {EVENT}\n",
+            "a".repeat(200)
+        ));
+    }
+    check(&format!("> GET /.well-known/mercure?topic=/{}/%7Bid%7D\n< 200 text/event-stream\n< :⏎\n", "a".repeat(4000)));
 }
 
 #[test]
