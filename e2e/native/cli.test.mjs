@@ -36,7 +36,27 @@ for (const transport of ['ws', 'sse', 'poll']) {
   });
 }
 
+for (const transport of ['ws', 'sse', 'poll']) {
+  test(`subscribe --pattern --transport ${transport} prints all that the pattern means`, async (t) => {
+    const server = await omnivox(t);
+    await server.publish('chat:a', 0);
+    const mark = (await server.get('/v1/poll?pattern=chat:*&timeout=0')).json.last;
+    await server.publish('chat:a', 'missed');
+    await server.publish('news', 'other');
+    const subscriber = cli(t, ['subscribe', '--pattern', 'chat:*', '--transport', transport, '--since', mark, '--json'], server);
+    await subscriber.printed(/missed/);
+    for (const [channel, data] of [['news', 'other'], ['chat:b', 'live']]) await server.publish(channel, data);
+    await subscriber.printed(/live/);
+    const messages = subscriber.out.trim().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual(messages.map(({ channel, data }) => [channel, data]), [['chat:a', 'missed'], ['chat:b', 'live']]);
+  });
+}
+
 test('exit codes: refused, unreachable, mistyped', async (t) => {
+  const together = await ended(t, ['subscribe', 'general', '--pattern', 'chat:*']);
+  assert.equal(together.code, 2);
+  assert.match(together.output, /--transport sse/);
+
   const server = await omnivox(t);
   assert.notEqual((await ended(t, ['publish', '', '1'], server)).code, 0);
   assert.notEqual((await ended(t, ['publish', 'general', '1'], { url: 'http://127.0.0.1:1' })).code, 0);

@@ -137,8 +137,12 @@ pub(crate) struct Publish {
 #[derive(Debug, Args)]
 pub(crate) struct Subscribe {
     /// The channels.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "patterns")]
     pub(crate) channels: Vec<String>,
+    /// All channels that a pattern means, too: `chat:*`, or a URI template such as `/books/{id}`. Can be repeated, but over a WebSocket
+    /// a pattern comes alone.
+    #[arg(long = "pattern", value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
     /// How messages travel.
     #[arg(long, value_enum, default_value_t = Transport::Ws)]
     pub(crate) transport: Transport,

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use omnivox_core::command::{Delivery, Subscribed};
 use omnivox_core::engine::Published;
 use omnivox_core::http::Upgrade;
+use omnivox_core::name::SessionId;
 use omnivox_core::publication::Place;
 use omnivox_core::session::OpenContext;
 use omnivox_core::{
@@ -43,7 +44,8 @@ pub fn request(now: Instant, data: &[u8]) {
         stream_framing: Framing::Bare,
     };
     let mercure = Mercure::new(MercureSettings { subscriptions: true, ..MercureSettings::default() });
-    let context = OpenContext { now, unix_ms: 0, entropy: [7; 32], shard: 0, dialect: 0 };
+    let session = SessionId { node: 0, shard: 0, slot: 0, generation: 0 };
+    let context = OpenContext { now, unix_ms: 0, entropy: [7; 32], shard: 0, dialect: 0, session };
     match mercure.open(&context, &request) {
         Opening::Respond(response) => assert!((200..600).contains(&response.status), "a status: {}", response.status),
         Opening::Join { .. } => panic!("no session of Mercure is joined"),

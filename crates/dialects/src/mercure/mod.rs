@@ -199,9 +199,12 @@ const LAST_ID_BYTES_MAX: usize = 1024;
 
 /// What was seen last: the header, else the parameter of either generation, else that of the oldest one.
 fn last_event_id(request: &Request<'_>, form: &Form<'_>) -> Result<Option<Box<str>>, Refusal> {
-    let header = request.header("last-event-id").filter(|text| !text.is_empty());
-    let parameter = || ["last_event_id", "lastEventID", "Last-Event-ID"].into_iter().find_map(|name| form.first(name));
-    let Some(last) = header.or_else(parameter) else { return Ok(None) };
+    const PARAMETERS: [&str; 3] = ["last_event_id", "lastEventID", "Last-Event-ID"];
+    let header = request.header("last-event-id");
+    let parameter = || PARAMETERS.into_iter().find_map(|name| form.first(name));
+    // One that is empty names no event, but its sender wants to know from which one on the stream goes.
+    let empty = || header.or_else(|| PARAMETERS.into_iter().find_map(|name| form.all(name).next()));
+    let Some(last) = header.filter(|text| !text.is_empty()).or_else(parameter).or_else(empty) else { return Ok(None) };
     if last.len() > LAST_ID_BYTES_MAX || form::has_controls(last) {
         return Err(Refusal::bad(format!("the last event id has more than {LAST_ID_BYTES_MAX} bytes or control characters")));
     }

@@ -10,6 +10,8 @@ pub(crate) struct Message {
     pub(crate) channel: Option<String>,
     /// Its mark.
     pub(crate) id: Option<String>,
+    /// The mark of all channels, when it came by a pattern.
+    pub(crate) cursor: Option<String>,
     /// Its payload: the `data` of an envelope, or the whole of an application message.
     data: String,
     /// All that came, on one line.
@@ -24,6 +26,8 @@ struct Envelope<'a> {
     channel: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    cursor: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     data: Option<&'a RawValue>,
 }
@@ -42,6 +46,7 @@ impl Message {
         Some(Self {
             channel: envelope.channel.map(Into::into),
             id: envelope.id.map(|id| id.get().trim_matches('"').to_owned()),
+            cursor: envelope.cursor.map(|cursor| cursor.get().trim_matches('"').to_owned()),
             data: one_line(data),
             envelope: one_line(text),
         })
@@ -62,7 +67,7 @@ impl Message {
                     serde_json::Value::from(id.clone()),
                     serde_json::Value::from(event),
                 );
-                Self { channel: None, id, data: one_line(data), envelope: one_line(&envelope) }
+                Self { channel: None, id, cursor: None, data: one_line(data), envelope: one_line(&envelope) }
             }
         }
     }

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use super::connection::{Access, Connection, Request};
 use super::message::Message;
-use super::subscription::{Heard, Marks, query};
+use super::subscription::{Heard, Marks, Wanted, query};
 use super::trouble::Trouble;
 
 /// A poller between two answers.
 pub(crate) struct Feed {
     access: Access,
-    channels: Vec<String>,
+    wanted: Wanted,
     connection: Connection,
     reusable: bool,
     heard: VecDeque<Heard>,
@@ -33,11 +33,11 @@ struct Answer<'a> {
 
 impl Feed {
     /// Connects; the first request is made by [`Feed::next`].
-    pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
+    pub(crate) async fn open(access: &Access, wanted: &Wanted, marks: &Marks) -> Result<Self, Trouble> {
         Ok(Self {
             connection: Connection::open(access).await?,
             access: access.clone(),
-            channels: channels.to_vec(),
+            wanted: wanted.clone(),
             reusable: true,
             heard: VecDeque::new(),
             mark: marks.stream().map(str::to_owned),
@@ -57,7 +57,7 @@ impl Feed {
 
     /// One request. The first one is not held, so that a subscription stands as soon as it can.
     async fn ask(&mut self) -> Result<(), Trouble> {
-        let mut parameters = query(&self.channels);
+        let mut parameters = query(&self.wanted);
         if let Some(mark) = &self.mark {
             parameters.push(("last", mark));
         }

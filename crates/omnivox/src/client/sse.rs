@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::connection::{ANSWER_TIME_MAX, Access, Body, Connection, Request};
 use super::message::Message;
-use super::subscription::{Heard, Marks, SILENCE_MAX, query};
+use super::subscription::{Heard, Marks, SILENCE_MAX, Wanted, query};
 use super::trouble::Trouble;
 
 /// An open stream.
@@ -21,9 +21,9 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Asks for the stream, from its mark if there is one.
-    pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
+    pub(crate) async fn open(access: &Access, wanted: &Wanted, marks: &Marks) -> Result<Self, Trouble> {
         let mut connection = Connection::open(access).await?;
-        let path = access.target.path(PATH, &query(channels));
+        let path = access.target.path(PATH, &query(wanted));
         let mut headers = access.headers();
         headers.push(("Accept", "text/event-stream".to_owned()));
         if let Some(mark) = marks.stream() {

@@ -52,12 +52,14 @@ pub(crate) enum Heard {
 pub(crate) struct Marks {
     stream: Option<String>,
     channels: HashMap<String, String>,
+    /// Whether a pattern is followed over a WebSocket, whose messages have the mark of all channels.
+    by_pattern: bool,
 }
 
 impl Marks {
     /// Marks that all begin at the same place.
     pub(crate) fn since(mark: Option<String>) -> Self {
-        Self { stream: mark, channels: HashMap::new() }
+        Self { stream: mark, ..Self::default() }
     }
 
     /// The mark of the stream of all channels.
@@ -72,9 +74,15 @@ impl Marks {
 
     fn heard(&mut self, transport: Transport, heard: &Heard) {
         match (transport, heard) {
+            // A pattern stands where all channels do.
+            (Transport::Ws, Heard::Subscribed { channel, mark: Some(mark), .. }) if channel.is_empty() => {
+                self.by_pattern = true;
+                self.stream = Some(mark.clone());
+            }
             (Transport::Ws, Heard::Subscribed { channel, mark: Some(mark), .. }) => {
                 self.channels.insert(channel.clone(), mark.clone());
             }
+            (Transport::Ws, Heard::Message(Message { cursor: Some(cursor), .. })) if self.by_pattern => self.stream = Some(cursor.clone()),
             (Transport::Ws, Heard::Message(Message { channel: Some(channel), id: Some(id), .. })) => {
                 self.channels.insert(channel.clone(), id.clone());
             }
@@ -86,11 +94,19 @@ impl Marks {
     }
 }
 
+/// What is listened to.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) channels: Vec<String>,
+    /// Patterns, for all channels that they mean.
+    pub(crate) patterns: Vec<String>,
+}
+
 /// Which channels, of which server, how, and from where on.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) access: Access,
-    pub(crate) channels: Vec<String>,
+    pub(crate) wanted: Wanted,
     pub(crate) transport: Transport,
     pub(crate) marks: Marks,
 }
@@ -153,11 +169,11 @@ enum Feed {
 
 impl Feed {
     async fn open(wish: &Subscription) -> Result<Self, Trouble> {
-        let Subscription { access, channels, transport, marks } = wish;
+        let Subscription { access, wanted, transport, marks } = wish;
         Ok(match transport {
-            Transport::Ws => Self::Ws(ws::Feed::open(access, channels, marks).await?),
-            Transport::Sse => Self::Sse(sse::Feed::open(access, channels, marks).await?),
-            Transport::Poll => Self::Poll(poll::Feed::open(access, channels, marks).await?),
+            Transport::Ws => Self::Ws(ws::Feed::open(access, wanted, marks).await?),
+            Transport::Sse => Self::Sse(sse::Feed::open(access, wanted, marks).await?),
+            Transport::Poll => Self::Poll(poll::Feed::open(access, wanted, marks).await?),
         })
     }
 
@@ -191,9 +207,10 @@ const PAUSE_MS_MAX: u64 = 15_000;
 /// Longer silence means that the connection is dead: servers send something every 25 seconds or so.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(90);
 
-/// The channels as parameters of a query.
-pub(crate) fn query(channels: &[String]) -> Vec<(&str, &str)> {
-    channels.iter().map(|channel| ("channel", channel.as_str())).collect()
+/// What is wanted, as parameters of a query.
+pub(crate) fn query(wanted: &Wanted) -> Vec<(&str, &str)> {
+    let channels = wanted.channels.iter().map(|channel| ("channel", channel.as_str()));
+    channels.chain(wanted.patterns.iter().map(|pattern| ("pattern", pattern.as_str()))).collect()
 }
 
 /// Bytes of the system's randomness.
@@ -232,6 +249,12 @@ mod tests {
         assert_eq!((ws.of("a"), ws.of("b")), (Some("e-4"), Some("e.1")));
         ws.heard(Transport::Ws, &message(r#"{"type":"message","channel":"a","id":"e-5","data":1}"#));
         assert_eq!(ws.of("a"), Some("e-5"));
+
+        let mut pattern = Marks::default();
+        pattern.heard(Transport::Ws, &Heard::Subscribed { channel: String::new(), mark: Some("e.6".into()), gap: false, last: true });
+        assert_eq!(pattern.stream(), Some("e.6"));
+        pattern.heard(Transport::Ws, &message(r#"{"type":"message","channel":"a","id":"e-5","cursor":"e.7","data":1}"#));
+        assert_eq!(pattern.stream(), Some("e.7"));
 
         let mut poll = Marks::default();
         poll.heard(Transport::Poll, &message(r#"{"channel":"a","id":"e-5","data":1}"#));

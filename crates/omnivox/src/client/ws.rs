@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::connection::{ANSWER_TIME_MAX, Access, Connection};
 use super::message::Message;
-use super::subscription::{Heard, Marks, SILENCE_MAX, random};
+use super::subscription::{Heard, Marks, SILENCE_MAX, Wanted, random};
 use super::trouble::Trouble;
 
 /// An open WebSocket that has asked for its channels.
@@ -22,7 +22,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Connects and asks for every channel, from its mark where there is one.
-    pub(crate) async fn open(access: &Access, channels: &[String], marks: &Marks) -> Result<Self, Trouble> {
+    pub(crate) async fn open(access: &Access, wanted: &Wanted, marks: &Marks) -> Result<Self, Trouble> {
         let mut connection = Connection::open(access).await?;
         let authority = access.target.authority();
         let path = access.target.path(PATH, &[]);
@@ -40,15 +40,21 @@ impl Feed {
             Err(refused) => return Err(Trouble::Protocol(refused.to_string())),
         }
         let mut out = BytesMut::new();
-        for channel in channels {
-            let mut wish = json!({"type": "subscribe", "channel": channel});
-            if let Some(mark) = marks.of(channel) {
+        let channels = wanted.channels.iter().map(|channel| ("channel", channel, marks.of(channel)));
+        let patterns = wanted.patterns.iter().map(|pattern| ("pattern", pattern, marks.stream()));
+        for (key, name, mark) in channels.chain(patterns) {
+            let mut wish = json!({"type": "subscribe", key: name});
+            if let Some(mark) = mark {
                 wish["since"] = json!(mark);
             }
             encode_masked(DataKind::Text, wish.to_string().as_bytes(), random(), &mut out);
         }
         connection.send(&out).await?;
-        Ok(Self { connection, decoder: Decoder::new(Role::Client, MESSAGE_BYTES_MAX, None), awaited: channels.len() })
+        Ok(Self {
+            connection,
+            decoder: Decoder::new(Role::Client, MESSAGE_BYTES_MAX, None),
+            awaited: wanted.channels.len() + wanted.patterns.len(),
+        })
     }
 
     /// Waits for what comes next.

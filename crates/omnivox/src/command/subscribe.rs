@@ -4,14 +4,20 @@ use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 
 use crate::cli::Subscribe;
-use crate::client::subscription::{Heard, Marks, Subscription};
+use crate::client::subscription::{Heard, Marks, Subscription, Transport, Wanted};
+use crate::exit::{self, Code};
 
 /// Prints messages until there were enough, the reader has gone or the server refuses.
 pub(crate) async fn run(wish: Subscribe) -> anyhow::Result<()> {
     let mut left = wish.count.map_or(u64::MAX, std::num::NonZeroU64::get);
     let mut failure = Ok(());
-    let subscription =
-        Subscription { access: wish.server.access(), channels: wish.channels, transport: wish.transport, marks: Marks::since(wish.since) };
+    if wish.transport == Transport::Ws && !wish.patterns.is_empty() && wish.patterns.len() + wish.channels.len() > 1 {
+        // Each has a mark of its own there, and what several of them mean would come twice after a loss.
+        let what = "over a WebSocket a pattern comes alone; with more, use `--transport sse`, where all are one stream";
+        return Err(exit::error(Code::Usage, what.to_owned()));
+    }
+    let wanted = Wanted { channels: wish.channels, patterns: wish.patterns };
+    let subscription = Subscription { access: wish.server.access(), wanted, transport: wish.transport, marks: Marks::since(wish.since) };
     let outcome = subscription.run(|heard| match tell(&heard, wish.json) {
         Ok(messages) => {
             left = left.saturating_sub(messages);

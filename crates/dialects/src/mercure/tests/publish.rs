@@ -35,6 +35,35 @@ fn an_update_is_one_form() {
     );
 }
 
+/// What `symfony/mercure` writes: repeated topics without brackets, PHP's `urlencode` (blanks are `+`), `private=on`, and nothing for what is
+/// not set.
+#[test]
+fn requests_of_symfony_publish_unchanged() {
+    check(
+        "
+        s> GET /.well-known/mercure?topic=https://example.com/books/1
+        s< 200 text/event-stream
+        s< :⏎
+        > POST /.well-known/mercure
+            accept: */*
+            content-type: application/x-www-form-urlencoded
+            authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJtZXJjdXJlIjp7InB1Ymxpc2giOlsiKiJdfX0.c2ln
+            user-agent: Symfony HttpClient (Curl)
+            accept-encoding: gzip
+            | topic=https%3A%2F%2Fexample.com%2Fbooks%2F1&data=%7B%22status%22%3A%22Out+of+stock%22%7D
+        ? publish https://example.com/books/1 {\"status\":\"Out of stock\"}
+        s< id: urn:uuid:…⏎data: {\"status\":\"Out of stock\"}⏎⏎
+        < 200 text/plain; charset=utf-8 urn:uuid:…
+        > POST /.well-known/mercure
+            content-type: application/x-www-form-urlencoded
+            authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJtZXJjdXJlIjp7InB1Ymxpc2giOlsiKiJdfX0.c2ln
+            | topic=https%3A%2F%2Fexample.com%2Fbooks%2F1&topic=https%3A%2F%2Fexample.com%2Fusers%2Fd%C3%A9j%C3%A0&data=%3Cturbo-stream+action%3D%22append%22%3E%0A%3C%2Fturbo-stream%3E&private=on&id=urn%3Auuid%3A5e94c686-2c0b-4f9b-958c-92ccc3bbb4eb&type=book&retry=3000
+        ? publish https://example.com/books/1+https://example.com/users/déjà event=book granted <turbo-stream action=\"append\">⏎</turbo-stream>
+        < 200 text/plain; charset=utf-8 urn:uuid:5e94c686-2c0b-4f9b-958c-92ccc3bbb4eb
+        ",
+    );
+}
+
 #[test]
 fn what_makes_no_update_is_refused() {
     let long = "x".repeat(256);

@@ -208,6 +208,12 @@ fn a_resume_that_may_lack_something_says_earliest() {
         p< …data: 3⏎⏎
         ",
     );
+    // Empty: nothing is replayed, and the answer says that nothing is known of what was before.
+    for (query, header) in [("&last_event_id=", "x-none: 1"), ("&lastEventID=", "x-none: 1"), ("", "last-event-id:")] {
+        check(&format!(
+            "! publish a 1\n> GET /.well-known/mercure?topic=a{query}\n    {header}\n< 200 text/event-stream\n    mercure-last-event-id: earliest\n< :⏎\n! publish a 2\n< …data: 2⏎⏎\n"
+        ));
+    }
     // Of several updates with one id the earliest counts.
     check(
         "
