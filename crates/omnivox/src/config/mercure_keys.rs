@@ -100,7 +100,8 @@ fn of_file(text: &str, entry: &App) -> Result<FileKeys, String> {
     algorithms
         .extend(shared(entry).into_iter().filter(|_| !entry.token_algorithms.is_empty()).filter(|name| !Algorithm::PUBLIC.contains(name)));
     let policy = KeySetPolicy { algorithms: algorithms.into(), refresh_ms: u64::MAX, stale_ms: u64::MAX, ..KeySetPolicy::default() };
-    let set = KeySet::new(policy);
+    // Known by what it holds: when the file has changed, those whom one of its keys let in have to come again.
+    let set = KeySet::named(text, policy);
     set.replace(text, 0).map_err(|error| error.to_string())?;
     Ok(FileKeys::Set(Arc::new(set)))
 }
