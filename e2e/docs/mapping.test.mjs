@@ -36,7 +36,7 @@ async function listeners(t, server) {
     binary: () => ws.inbox.next(Buffer.isBuffer, 'a binary message'),
     stream: async () => inner(JSON.parse((await envelopes()).match(/^data: (.*)$/m)[1])),
     data: async () => (await data()).split('\n').filter((line) => !line.startsWith('id:')),
-    mercure: async () => (await updates.inbox.next((block) => block.includes('data:'), 'an update')).split('\n').filter((line) => !line.startsWith('id:')),
+    mercure: async () => (await updates.inbox.next((block) => block.includes('data:'), 'an update')).split('\n').filter((line) => line !== ':' && !line.startsWith('id:')),
     history: async () => inner((await server.get('/v1/history?channel=m')).json.events[seen++]),
     socketIo: () => socketIo.inbox.next(),
   };
