@@ -61,6 +61,14 @@ const CALLS = [
   ['GET', '/v1/ice', ''],
   ['GET', '/v1/ice', '?format=twilio'],
   ['GET', '/v1/ice', '?format=strange'],
+  ['POST', '/v1/rooms/enter', '', { channel: 'room', seat: 'a secret of ours', data: { name: 'Ann' } }],
+  ['POST', '/v1/rooms/enter', '', { channel: 'room' }],
+  ['POST', '/v1/rooms/signal', '', { channel: 'room', seat: 'a secret of ours', member: '~nobody', to: '~nobody', data: 1 }],
+  ['POST', '/v1/rooms/leave', '', { channel: 'room', seat: 'a secret of ours' }],
+  ['GET', '/v1/poll', '?inbox=nothing'],
+  ['GET', '/v1/poll', '?inbox=~nobody.nothing'],
+  ['GET', '/v1/sse', '?inbox=~nobody.nothing'],
+  ['GET', '/v1/ws', ''],
   ['GET', '/v1/sse', ''],
   ['POST', '/v1/sse', '?channel=a', {}],
   ['POST', '/v1/socketio/emit', '', { rooms: ['a', 'b'], users: 'ann', except: { sockets: ['x'] }, event: 'news', args: [1, { text: 'hi' }], id: 'once' }],
@@ -90,6 +98,27 @@ test('every operation answers as the file says', async (t) => {
       check(`${pointer}/content/${escaped(type)}/schema`, json, `${status}`);
     });
   }
+});
+
+test('a seat by requests, from its coming to its end', async (t) => {
+  const server = await omnivox(t);
+  const seats = [];
+  for (const name of ['Ann', 'Bob']) {
+    const answer = await server.post('/v1/rooms/enter', { channel: 'room', seat: `the secret of ${name}`, data: { name } });
+    check('/components/schemas/Seated', answer.json, 'the seat');
+    seats.push({ channel: 'room', seat: `the secret of ${name}`, ...answer.json });
+  }
+  const [ann, bob] = seats;
+  assert.deepEqual(bob.peers.map(({ member, polite }) => ({ member, polite })), [{ member: ann.member, polite: true }]);
+  const said = await server.post('/v1/rooms/signal', { ...bob, to: ann.member, data: { description: null } });
+  assert.deepEqual([said.status, said.json], [202, { type: 'signalled', channel: 'room' }]);
+  const { json: page } = await server.get(`/v1/poll?inbox=${ann.inbox}&last=${ann.last}`);
+  check('/components/schemas/Poll', page, 'the inbox');
+  assert.deepEqual(page.events.map(({ type, action, from }) => [type, action ?? from]), [['presence', 'enter'], ['signal', bob.member]]);
+  const left = await server.post('/v1/rooms/leave', bob);
+  assert.deepEqual([left.status, left.json], [200, { type: 'left', channel: 'room' }]);
+  const { json: next } = await server.get(`/v1/poll?inbox=${ann.inbox}&last=${page.last}`);
+  assert.deepEqual(next.events.map(({ type, action, member }) => [type, action, member.key]), [['presence', 'leave', bob.member]]);
 });
 
 test('what a stream says is an Event of the file', async (t) => {

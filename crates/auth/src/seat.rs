@@ -1,14 +1,17 @@
 //! Names of seats in rooms: a seat belongs to whoever knows the secret that its name was made from, and no server has to remember it.
 //!
 //! ```text
-//! ~ 018f3a2b4c5d - Qm9kZWdhc…        when it was first taken, and 128 bits of SHA-256 over app, room, that time and the secret
+//! ~ 018f3a2b4c5d - Qm9kZWdhc…        when it was first taken, and 128 bits of SHA-256 over app, room, that time and the key;
+//!                                    the key is 128 bits of SHA-256 over the same and the secret
 //! ~ bob                              a chosen name; its entry carries 128 bits of SHA-256 over app, room, name and token
 //! ```
 //!
 //! The time makes later names greater, which decides who of two is polite. A client may lie about it: that gives it another seat, not
 //! somebody else's.
 //!
-//! Invariant: without the secret nobody makes the name; from the name nobody finds the secret.
+//! The key opens the inbox of a seat on lease: it may stand in an address, because it only reads.
+//!
+//! Invariant: without the secret nobody makes the key, without the key nobody makes the name; the other way round nobody finds either.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
@@ -23,6 +26,8 @@ pub struct SeatName {
     pub member: String,
     /// What the entry of a chosen name carries, so that only the owner gets it again.
     pub proof: Option<String>,
+    /// What opens the seat's inbox; chosen names have none.
+    pub key: Option<String>,
 }
 
 /// Digits of the time in a name.
@@ -40,10 +45,13 @@ pub fn seat(app: &AppId, room: &ChannelName, claim: &Claim, now_ms: u64) -> Resu
                     .into(),
                 ));
             }
-            let derived = |time: &str| format!("{SEAT_MARK}{time}-{}", digest(&["seat", app.as_str(), room.as_str(), time, secret]));
-            let earlier = member.as_deref().and_then(|member| member.get(1..=TIME_DIGITS)).filter(|time| is_time(time)).map(derived);
-            let again = earlier.filter(|earlier| Some(earlier.as_str()) == member.as_deref());
-            Ok(SeatName { member: again.unwrap_or_else(|| derived(&format!("{now_ms:0TIME_DIGITS$x}"))), proof: None })
+            let derived = |time: &str| {
+                let key = digest(&["inbox", app.as_str(), room.as_str(), time, secret]);
+                SeatName { member: name_of(app, room, time, &key), proof: None, key: Some(key) }
+            };
+            let earlier = member.as_deref().and_then(time_of).map(derived);
+            let again = earlier.filter(|earlier| Some(earlier.member.as_str()) == member.as_deref());
+            Ok(again.unwrap_or_else(|| derived(&format!("{now_ms:0TIME_DIGITS$x}"))))
         }
         Claim::Name { name, token } => {
             let fits = |text: &str| (1..=SEAT_TEXT_BYTES_MAX).contains(&text.len());
@@ -53,9 +61,23 @@ pub fn seat(app: &AppId, room: &ChannelName, claim: &Claim, now_ms: u64) -> Resu
                 return Err(Denied::Invalid(words.into()));
             }
             let proof = digest(&["name", app.as_str(), room.as_str(), name, token]);
-            Ok(SeatName { member: format!("{SEAT_MARK}{name}"), proof: Some(proof) })
+            Ok(SeatName { member: format!("{SEAT_MARK}{name}"), proof: Some(proof), key: None })
         }
     }
+}
+
+/// Whether the key opens the inbox of the seat.
+pub fn opens(app: &AppId, room: &ChannelName, member: &str, key: &str) -> bool {
+    time_of(member).is_some_and(|time| name_of(app, room, time, key) == member)
+}
+
+fn name_of(app: &AppId, room: &ChannelName, time: &str, key: &str) -> String {
+    format!("{SEAT_MARK}{time}-{}", digest(&["seat", app.as_str(), room.as_str(), time, key]))
+}
+
+/// The time in a seat's name, if it is one with a time.
+fn time_of(member: &str) -> Option<&str> {
+    member.get(1..=TIME_DIGITS).filter(|time| is_time(time))
 }
 
 fn is_time(text: &str) -> bool {
@@ -104,6 +126,20 @@ mod tests {
             check("shop", "room", "0123456789abcdef", strange, false);
         }
         assert_ne!(at("shop", "room", &secret("0123456789abcdef", None), NOW_MS + 1), first);
+    }
+
+    #[test]
+    fn the_key_of_a_seat_opens_its_inbox_alone() {
+        let (app, room) = (AppId::parse("shop").unwrap(), ChannelName::parse("room").unwrap());
+        let named = seat(&app, &room, &secret("0123456789abcdef", None), NOW_MS).unwrap();
+        let other = seat(&app, &room, &secret("fedcba9876543210", None), NOW_MS).unwrap();
+        let key = named.key.unwrap();
+        assert_ne!(key, "0123456789abcdef");
+        assert!(opens(&app, &room, &named.member, &key) && !opens(&app, &room, &other.member, &key));
+        assert!(!opens(&app, &ChannelName::parse("other").unwrap(), &named.member, &key));
+        for strange in ["", "~", "~bob", "~018f00000001", "bob-é"] {
+            assert!(!opens(&app, &room, strange, &key), "{strange}");
+        }
     }
 
     #[test]

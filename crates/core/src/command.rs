@@ -14,7 +14,7 @@ use crate::mark::{Cursor, Mark, Position};
 use crate::name::{ChannelName, SessionId, UserId};
 use crate::pattern::Pattern;
 use crate::publication::{Draft, Publication};
-use crate::room::{IceServers, IceWish, Seat, Seated, Signal};
+use crate::room::{IceServers, IceWish, Seat, Seated, Signal, Vacate};
 
 /// The number under which a session asked; the reply comes back with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -63,6 +63,10 @@ pub enum Command {
     Signal(Box<Signal>),
     /// Servers that help two peers to connect.
     Ice(Box<IceWish>),
+    /// Show up for a seat on lease, with the key of its inbox; then the session may subscribe to that inbox.
+    Keep(Box<str>),
+    /// Leave a seat on lease.
+    Vacate(Box<Vacate>),
 }
 
 /// Who the client says it is, and how it came.
@@ -284,6 +288,8 @@ pub enum Reply {
     Signalled,
     /// Servers and a credential for them.
     Ice(Box<IceServers>),
+    /// The seat is kept: its inbox, and for how many milliseconds without another sign.
+    Kept(ChannelName, u64),
 }
 
 /// The state of a new subscription.

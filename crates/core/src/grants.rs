@@ -186,6 +186,8 @@ pub enum Rule {
     },
     /// Nothing gives it.
     NoRule(Arc<str>),
+    /// It is the inbox of a seat, which no grant opens.
+    Inbox,
 }
 
 impl fmt::Display for Rule {
@@ -200,6 +202,7 @@ impl fmt::Display for Rule {
                 f,
                 "the credential's grant for `{pattern}` does not spell out the protected prefix of namespace `{namespace}`; grant the prefix by name"
             ),
+            Self::Inbox => f.write_str("the inbox of a seat opens to the key of that seat alone"),
             Self::NoRule(name) => write!(
                 f,
                 "no grant of the credential covers it and namespace `{name}` does not allow it by default; add a grant to the token, or the permission to the namespace's `anonymous` or `authenticated` setting"
@@ -210,6 +213,9 @@ impl fmt::Display for Rule {
 
 /// Whether `principal` may do `wanted` with `channel`, and why.
 pub fn decide(app: &App, principal: &Principal, channel: &ChannelName, wanted: Permissions) -> Decision {
+    if channel.is_inbox() {
+        return Decision { allowed: false, rule: Rule::Inbox };
+    }
     let namespace = app.namespaces.of(channel);
     if namespace.anonymous.contains(wanted) {
         return Decision { allowed: true, rule: Rule::NamespaceAnonymous(namespace.name.clone()) };
@@ -288,5 +294,9 @@ mod tests {
             assert_eq!(decision.allowed, allowed, "{channel} {wanted}: {}", decision.rule);
             assert!(decision.rule.to_string().contains(says), "{}", decision.rule);
         }
+        let all = Grant { pattern: Pattern::All, permissions: Permissions::ALL };
+        let manager = Principal { authenticated: true, grants: Arc::from([all]), ..nobody.clone() };
+        let inbox = decide(&app, &manager, &ChannelName::inbox("~a"), Permissions::SUBSCRIBE);
+        assert_eq!((inbox.allowed, inbox.rule), (false, Rule::Inbox), "not even to whoever may do everything");
     }
 }

@@ -55,6 +55,8 @@ pub struct Limits {
     pub members_per_channel_max: usize,
     /// Seats in one room: members that signal to each other.
     pub seats_per_room_max: usize,
+    /// Seats on lease on this node: those of members who come by requests.
+    pub seats_leased_max: usize,
     /// How long the seat of a session that was lost is kept for it.
     pub seat_grace: Duration,
     /// Signals that one session may send at once.
@@ -102,6 +104,7 @@ impl Default for Limits {
             member_data_bytes_max: 4 << 10,
             members_per_channel_max: 10_000,
             seats_per_room_max: 64,
+            seats_leased_max: 10_000,
             seat_grace: Duration::from_secs(15),
             signals_burst_max: 200,
             signals_per_second_max: 50,

@@ -85,6 +85,21 @@ name! {
     UserId
 }
 
+/// What the names of inboxes begin with; no name that comes from outside has it.
+const INBOX_MARK: char = '\u{1}';
+
+impl ChannelName {
+    /// The inbox of a seat on lease. No client can name it, so only who shows the key of the seat is let in.
+    pub fn inbox(member: &str) -> Self {
+        Self(format!("{INBOX_MARK}{member}").into())
+    }
+
+    /// Whether it is an inbox.
+    pub fn is_inbox(&self) -> bool {
+        self.0.starts_with(INBOX_MARK)
+    }
+}
+
 /// A channel of an app: the key of every table that the hub and the engines keep.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct ChannelKey {
@@ -130,6 +145,18 @@ impl SessionId {
         };
         parts.next().is_none().then_some(id)
     }
+
+    /// What stands on that node for the client of a seat on lease, who has no session: always the same for the same seat, on no shard.
+    pub fn of_lease(node: u32, member: &str) -> Self {
+        // FNV-1a; names of seats are 128 bits of SHA-256 already, and only those of one room must differ.
+        let mixed = member.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        Self { node, shard: u16::MAX, slot: (mixed >> 32) as u32, generation: mixed as u32 }
+    }
+
+    /// Whether it stands for the client of a seat on lease.
+    pub fn is_of_lease(self) -> bool {
+        self.shard == u16::MAX
+    }
 }
 
 impl fmt::Display for SessionId {
@@ -161,6 +188,15 @@ mod tests {
         ] {
             assert_eq!(ChannelName::parse(text).map(|_| ()), expected, "{text:?}");
         }
+        let inbox = ChannelName::inbox("~a");
+        assert!(inbox.is_inbox() && ChannelName::parse(inbox.as_str()).is_err(), "no client can name an inbox");
+    }
+
+    #[test]
+    fn a_seat_on_lease_has_a_session_of_its_own() {
+        let of = |node, member| SessionId::of_lease(node, member);
+        assert_eq!(of(1, "~a"), of(1, "~a"));
+        assert!(of(1, "~a").is_of_lease() && of(1, "~a") != of(1, "~b") && of(1, "~a") != of(2, "~a"));
     }
 
     #[test]

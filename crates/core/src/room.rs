@@ -10,6 +10,9 @@
 //!
 //! A client whose connection is lost comes back with the same secret and has the same seat; until then the seat is kept for a while.
 //!
+//! A client without a connection (requests, an event stream, polls) has its seat on *lease*: it stays as long as the client shows up now and
+//! then. What the others say to it, and who comes and goes, is published in its *inbox*, a channel that only the key of the seat opens.
+//!
 //! Invariant: names of seats begin with [`SEAT_MARK`], and no other entry's name does, so that `from` can't be forged.
 
 use std::fmt;
@@ -19,6 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::event::Member;
+use crate::mark::Cursor;
 use crate::name::{ChannelName, SessionId};
 use crate::payload::Payload;
 use crate::publication::{Draft, Form};
@@ -35,6 +39,9 @@ pub const SEAT_TEXT_BYTES_MAX: usize = 128;
 /// The event under which clients see a signal.
 pub const SIGNAL_EVENT: &str = "signal";
 
+/// The event under which an inbox tells who came and went.
+pub const PRESENCE_EVENT: &str = "presence";
+
 /// A wish to have a seat in a room.
 #[derive(Clone, Debug)]
 pub struct Seat {
@@ -44,6 +51,8 @@ pub struct Seat {
     pub claim: Claim,
     /// What the member says of itself: JSON.
     pub data: Option<Bytes>,
+    /// Whether it is kept by showing up now and then, and not by the session that asks.
+    pub leased: bool,
 }
 
 /// Which seat somebody claims. Its secrets never appear in `Debug`.
@@ -83,6 +92,34 @@ pub struct Seated {
     pub peers: Vec<Peer>,
     /// Servers that help to connect, when the server has a relay.
     pub ice: Option<Box<IceServers>>,
+    /// Where the messages for a seat on lease are.
+    pub inbox: Option<Box<Inbox>>,
+}
+
+/// Where the messages for a seat on lease are. Its key never appears in `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Inbox {
+    /// What opens it: `MEMBER.KEY`.
+    pub key: Box<str>,
+    /// Everything for the seat lies behind this mark.
+    pub since: Cursor,
+    /// For how long the seat is kept without a sign of its client, in milliseconds.
+    pub kept_ms: u64,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+/// The end of a seat on lease, by whoever knows its secret.
+#[derive(Clone, Debug)]
+pub struct Vacate {
+    /// The room's channel.
+    pub channel: ChannelName,
+    /// The seat and its proof.
+    pub claim: Claim,
 }
 
 /// Another member of the room.
@@ -105,6 +142,8 @@ pub fn is_polite(own: &str, other: &str) -> bool {
 pub struct Signal {
     /// The room's channel; the sender has a seat in it.
     pub channel: ChannelName,
+    /// The sender's seat and its proof, when it is one on lease; a session signals from the seat that it has.
+    pub from: Option<Claim>,
     /// The seat that it is for.
     pub to: Arc<str>,
     /// What is said: JSON.
@@ -114,6 +153,17 @@ pub struct Signal {
 impl Signal {
     /// The message that the sessions in the seat get. `from` is the sender's seat.
     pub fn draft(&self, from: &str, to: impl IntoIterator<Item = SessionId>) -> Draft {
+        let mut draft = self.message(self.channel.clone(), from);
+        draft.audience.sessions = to.into_iter().collect::<SmallVec<_>>();
+        draft
+    }
+
+    /// The same for the inbox of a seat on lease.
+    pub fn letter(&self, from: &str) -> Draft {
+        self.message(ChannelName::inbox(&self.to), from)
+    }
+
+    fn message(&self, channel: ChannelName, from: &str) -> Draft {
         let mut body = BytesMut::with_capacity(self.data.len() + from.len() + self.channel.as_str().len() + 40);
         body.put_slice(b"{\"channel\":");
         json_text(self.channel.as_str(), &mut body);
@@ -122,12 +172,35 @@ impl Signal {
         body.put_slice(b",\"data\":");
         body.put_slice(&self.data);
         body.put_u8(b'}');
-        let mut draft = Draft::new(self.channel.clone(), Payload::Json(body.freeze()));
-        draft.event = Some(Arc::from(SIGNAL_EVENT));
-        draft.form = Form::Flat;
-        draft.audience.sessions = to.into_iter().collect::<SmallVec<_>>();
-        draft
+        flat(channel, SIGNAL_EVENT, body)
     }
+}
+
+/// The message to the inbox of the seat `to` that somebody came to the room or went, in the words of the native protocol.
+pub fn news(room: &ChannelName, member: &Member, came: bool, to: &str) -> Draft {
+    let mut body = BytesMut::with_capacity(200);
+    body.put_slice(b"{\"channel\":");
+    json_text(room.as_str(), &mut body);
+    body.put_slice(if came { b",\"action\":\"enter\",\"member\":{\"session\":\"" } else { b",\"action\":\"leave\",\"member\":{\"session\":\"" });
+    body.put_slice(member.session.to_string().as_bytes());
+    body.put_slice(b"\",\"key\":");
+    json_text(&member.key, &mut body);
+    body.put_slice(b",\"user\":");
+    match &member.user {
+        Some(user) => json_text(user.as_str(), &mut body),
+        None => body.put_slice(b"null"),
+    }
+    body.put_slice(b",\"data\":");
+    body.put_slice(member.data.as_deref().unwrap_or(b"null"));
+    body.put_slice(b"}}");
+    flat(ChannelName::inbox(to), PRESENCE_EVENT, body)
+}
+
+fn flat(channel: ChannelName, event: &str, body: BytesMut) -> Draft {
+    let mut draft = Draft::new(channel, Payload::Json(body.freeze()));
+    draft.event = Some(Arc::from(event));
+    draft.form = Form::Flat;
+    draft
 }
 
 /// Appends a JSON string. Channel names have no control characters, and neither have the names of seats.
@@ -188,11 +261,23 @@ mod tests {
     #[test]
     fn a_signal_is_for_one_member_and_says_who_sent_it() {
         let session = SessionId { node: 1, shard: 2, slot: 3, generation: 4 };
-        let signal = Signal { channel: ChannelName::parse("a\"b\\").unwrap(), to: "~x".into(), data: Bytes::from_static(b"[1, 2]") };
+        let signal = Signal { channel: ChannelName::parse("a\"b\\").unwrap(), from: None, to: "~x".into(), data: Bytes::from_static(b"[1, 2]") };
         let draft = signal.draft("~m", [session]);
         assert_eq!(draft.payload.bytes(), br#"{"channel":"a\"b\\","from":"~m","data":[1, 2]}"#.as_slice());
         assert!(draft.audience.admits(session, None));
         assert!(!draft.audience.admits(SessionId { slot: 9, ..session }, None));
+        let letter = signal.letter("~m");
+        assert_eq!((letter.payload.bytes(), letter.channels[0].is_inbox()), (draft.payload.bytes(), true));
+    }
+
+    #[test]
+    fn an_inbox_hears_who_comes_and_goes() {
+        let session = SessionId { node: 1, shard: 2, slot: 3, generation: 4 };
+        let member = Member { session, key: "~x".into(), user: None, data: Some(Bytes::from_static(b"{}")) };
+        let draft = news(&ChannelName::parse("room").unwrap(), &member, true, "~m");
+        let says = r#"{"channel":"room","action":"enter","member":{"session":"00000001-2-3-4","key":"~x","user":null,"data":{}}}"#;
+        assert_eq!((draft.payload.bytes(), draft.event.as_deref()), (says.as_bytes(), Some("presence")));
+        assert_eq!(draft.channels[0], ChannelName::inbox("~m"));
     }
 
     #[test]
@@ -201,6 +286,8 @@ mod tests {
         let name = Claim::Name { name: "bob".into(), token: "hush-hush".into() };
         let ice =
             IceServers { stun: Vec::new(), turn: Vec::new(), username: "u".into(), credential: "hush-hush".into(), ttl_s: 1, expires_s: 2 };
-        assert!(!format!("{secret:?}{name:?}{ice:?}").contains("hush"));
+        let since = Cursor { epoch: crate::Epoch(1), stamp: 1 };
+        let inbox = Inbox { key: "~m.hush-hush".into(), since, kept_ms: 1 };
+        assert!(!format!("{secret:?}{name:?}{ice:?}{inbox:?}").contains("hush"));
     }
 }

@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::bursts::Bursts;
+use crate::leases::Leases;
 use crate::memory::Clock;
 use crate::outgoing::Outgoing;
 use crate::rooms::{self, Relay};
@@ -52,6 +53,7 @@ pub struct Hub {
     limits: Arc<Limits>,
     clock: Clock,
     pub(crate) bursts: Bursts,
+    pub(crate) leases: Arc<Leases>,
     relay: OnceLock<Arc<dyn Relay>>,
     outgoing: OnceLock<Outgoing>,
     roster: OnceLock<Arc<dyn Roster>>,
@@ -97,6 +99,7 @@ impl Hub {
             limits,
             clock,
             bursts: Bursts::default(),
+            leases: Arc::new(Leases::default()),
             relay: OnceLock::new(),
             outgoing: OnceLock::new(),
             roster: OnceLock::new(),
@@ -217,6 +220,8 @@ impl Hub {
             Command::Seat(seat) => door.seat(*seat),
             Command::Signal(signal) => door.signal(*signal),
             Command::Ice(wish) => door.ice(*wish),
+            Command::Keep(key) => door.keep(&key),
+            Command::Vacate(vacate) => door.vacate(&vacate),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`memory`]: the engine of a node that needs nothing but itself.
 //! - [`inbox`]: how news reach the shards, bounded.
+//! - [`leases`]: seats of members who have no connection.
 //! - [`rooms`]: seats and signals of peers who call each other.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
 //! - [`outgoing`]: HTTP requests of our own, to back ends.
@@ -13,6 +14,7 @@
 mod bursts;
 pub mod hub;
 pub mod inbox;
+pub mod leases;
 pub mod memory;
 pub mod outgoing;
 mod patterns;

@@ -35,6 +35,9 @@ impl Door<'_> {
         let each = [Permissions::SUBSCRIBE, Permissions::HISTORY].into_iter().filter(|one| wanted.contains(*one));
         let each: SmallVec<[Permissions; 3]> = each.chain(subscribe.presence.then_some(Permissions::PRESENCE)).collect();
         for channel in subscribe.channels.iter().filter(|channel| !admitted.contains(channel)) {
+            if self.hub.leases.is_reader(&self.app.id, channel, self.caller.session) {
+                continue;
+            }
             each.iter().try_for_each(|permission| self.check(channel, *permission))?;
         }
         // A replay goes on until it is complete, an answer holds a page.

@@ -14,10 +14,12 @@ use omnivox_core::command::{Denied, Reply};
 use omnivox_core::engine::{Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, Principal};
+use omnivox_core::mark::{Cursor, Epoch};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
-use omnivox_core::room::{IceServers, IceWish, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
+use omnivox_core::room::{IceServers, IceWish, Inbox, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
 
 use crate::hub::{Door, Hub, Outcome, Running, denied};
+use crate::leases;
 
 /// Gives out credentials for a relay, and takes them back.
 pub trait Relay: Send + Sync {
@@ -47,18 +49,23 @@ pub struct Holder {
 impl Hub {
     /// Takes a seat away whose session is gone, unless another session has it by now.
     pub fn unseat(&self, principal: &Principal, channel: &ChannelName, session: SessionId, member: &Arc<str>) -> Task<()> {
-        let (presence, relay) = (self.presence().clone(), self.relay().cloned());
+        let (presence, log, relay) = (self.presence().clone(), self.log().clone(), self.relay().cloned());
         let key = ChannelKey::new(&principal.app, channel);
         let holder =
             Holder { app: principal.app.clone(), user: principal.user.clone(), room: Some(channel.clone()), seat: Some(member.clone()) };
         let member = member.clone();
         Box::pin(async move {
+            let members = presence.members(&key).await?;
+            let Some(own) = members.iter().find(|own| own.session == session && own.key == member) else { return Ok(()) };
             presence.leave(&key, session, &member).await?;
             let taken_again = presence.find(&key, session, member).await?;
-            if let Some(relay) = relay.filter(|_| taken_again.is_empty()) {
+            if !taken_again.is_empty() {
+                return Ok(());
+            }
+            if let Some(relay) = relay {
                 relay.cut_off(&holder);
             }
-            Ok(())
+            leases::tell(&*log, &key, &members, own, false).await
         })
     }
 }
@@ -84,21 +91,53 @@ impl Door<'_> {
             Some(relay) if name.proof.is_none() => Some(Box::new(relay.issue(&holder, None, self.hub.now_ms())?)),
             _ => None,
         };
+        let own = self.caller.session;
+        let session = if wish.leased { SessionId::of_lease(own.node, &member) } else { own };
         let taking = Taking {
             presence: self.hub.presence().clone(),
             log: self.hub.log().clone(),
             key: self.key(&wish.channel),
-            own: Member { session: self.caller.session, key: member, user: self.principal.user.clone(), data },
+            own: Member { session, key: member.clone(), user: self.principal.user.clone(), data },
             named: name.proof.is_some(),
             seats_max: limits.seats_per_room_max,
             members_max: limits.members_per_channel_max,
         };
+        let leases = self.hub.leases.clone();
+        let beginning = if wish.leased { Some(self.beginning(&wish.channel, &member, name.key, session)?) } else { None };
         Ok(Box::pin(async move {
-            Ok(Outcome::Reply(match taking.take().await? {
-                Some(peers) => Reply::Seated(Box::new(Seated { member: taking.own.key, peers, ice })),
-                None => Reply::Taken,
-            }))
+            let Some((beginning, locating)) = beginning else {
+                let peers = taking.take().await?;
+                leases.end(&taking.key.app, &taking.own.key);
+                return Ok(taking.seated(peers, ice, None));
+            };
+            // Where the inbox begins is read before the seat is taken, so that nothing that is said to it is missed.
+            let inbox = Inbox { since: locating.await.map_err(denied)?.1, ..beginning.inbox.clone() };
+            let peers = taking.take().await?;
+            if peers.is_some()
+                && let Err(full) = leases.begin(&taking.own.key, beginning)
+            {
+                taking.withdraw().await?;
+                return Err(full);
+            }
+            Ok(taking.seated(peers, ice, Some(Box::new(inbox))))
         }))
+    }
+
+    /// The lease of a seat to be, and the question where its inbox begins.
+    fn beginning(
+        &self,
+        channel: &ChannelName,
+        member: &Arc<str>,
+        key: Option<String>,
+        session: SessionId,
+    ) -> Result<(leases::Beginning, Task<(Option<Cursor>, Cursor)>), Denied> {
+        let key = key.ok_or_else(|| Denied::Invalid("a chosen name can't be had without a connection; use a WebSocket".into()))?;
+        let principal = self.caller.principal.clone().ok_or_else(|| Denied::Unauthorized("connect first".into()))?;
+        let since = Cursor { epoch: Epoch(0), stamp: 0 };
+        let inbox = Inbox { key: format!("{member}.{key}").into(), since, kept_ms: self.hub.kept_ms() };
+        let (until_ms, most) = (self.hub.leased_until_ms(), self.hub.limits().seats_leased_max);
+        let beginning = leases::Beginning { channel: channel.clone(), principal, session, until_ms, most, inbox };
+        Ok((beginning, self.hub.log().locate(&self.app.id, "")))
     }
 
     /// Takes what the caller says to the session in one seat.
@@ -109,21 +148,31 @@ impl Door<'_> {
             let words = format!("the signal has {} bytes; at most {} are taken", signal.data.len(), limits.message_bytes_max);
             return Err(Denied::Limit { setting: "message_bytes_max", words: words.into() });
         }
-        if !self.hub.bursts.take(self.caller.session, self.hub.now_ms(), limits) {
+        let session = match &signal.from {
+            Some(claim) => self.leased(&signal.channel, claim)?.1.session,
+            None => self.caller.session,
+        };
+        if !self.hub.bursts.take(session, self.hub.now_ms(), limits) {
             let words = format!("more than {} signals a second; put several candidates into one", limits.signals_per_second_max);
             return Err(Denied::Limit { setting: "signals_per_second_max", words: words.into() });
         }
         let (presence, log) = (self.hub.presence().clone(), self.hub.log().clone());
-        let (app, session, key) = (self.app.id.clone(), self.caller.session, self.key(&signal.channel));
+        let (app, key) = (self.app.id.clone(), self.key(&signal.channel));
         Ok(Box::pin(async move {
             let found = presence.find(&key, session, signal.to.clone()).await.map_err(denied)?;
             let own = found.iter().find(|member| member.session == session && is_seat(member));
             let from = own.ok_or_else(|| Denied::Forbidden("only a member with a seat in the room may signal; take one first".into()))?;
-            let to: Vec<SessionId> = found.iter().filter(|member| member.key == signal.to).map(|member| member.session).collect();
-            if to.is_empty() || !signal.to.starts_with(SEAT_MARK) {
+            let seated = found.iter().filter(|member| member.key == signal.to).map(|member| member.session);
+            let (leased, to): (Vec<SessionId>, Vec<SessionId>) = seated.partition(|session| session.is_of_lease());
+            if (to.is_empty() && leased.is_empty()) || !signal.to.starts_with(SEAT_MARK) {
                 return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
             }
-            log.direct(&app, signal.draft(&from.key, to)).await.map_err(denied)?;
+            if !leased.is_empty() {
+                log.publish(&app, signal.letter(&from.key), leases::KEPT).await.map_err(denied)?;
+            }
+            if !to.is_empty() {
+                log.direct(&app, signal.draft(&from.key, to)).await.map_err(denied)?;
+            }
             Ok(Outcome::Reply(Reply::Signalled))
         }))
     }
@@ -184,13 +233,12 @@ impl Taking {
         self.check_room(&before, |_| true)?;
         self.presence.enter(&self.key, self.own.clone(), false, self.members_max).await.map_err(denied)?;
         let after = self.seats().await?;
-        let withdraw = async || self.presence.leave(&self.key, self.own.session, &self.own.key).await.map_err(denied);
         if after.iter().any(|other| self.is_stranger(other) && other.session < self.own.session) {
-            withdraw().await?;
+            self.withdraw().await?;
             return Ok(None);
         }
         if let Err(full) = self.check_room(&after, |other| *other.key < *self.own.key) {
-            withdraw().await?;
+            self.withdraw().await?;
             return Err(full);
         }
         for old in after.iter().filter(|other| other.key == self.own.key && other.session != self.own.session && !self.is_stranger(other)) {
@@ -198,6 +246,10 @@ impl Taking {
             if self.named {
                 self.log.disconnect(&self.key.app, Whom::Session(old.session)).await.map_err(denied)?;
             }
+        }
+        let known = |member: &Member| member.session == self.own.session && member.key == self.own.key && member.data == self.own.data;
+        if !before.iter().any(known) {
+            leases::tell(&*self.log, &self.key, &after, &self.own, true).await.map_err(denied)?;
         }
         let mut peers: Vec<Peer> = after
             .into_iter()
@@ -207,6 +259,17 @@ impl Taking {
         peers.sort_by(|a, b| (&a.member.key, a.member.session).cmp(&(&b.member.key, b.member.session)));
         peers.dedup_by(|b, a| a.member.key == b.member.key);
         Ok(Some(peers))
+    }
+
+    async fn withdraw(&self) -> Result<(), Denied> {
+        self.presence.leave(&self.key, self.own.session, &self.own.key).await.map_err(denied)
+    }
+
+    fn seated(self, peers: Option<Vec<Peer>>, ice: Option<Box<IceServers>>, inbox: Option<Box<Inbox>>) -> Outcome {
+        Outcome::Reply(match peers {
+            Some(peers) => Reply::Seated(Box::new(Seated { member: self.own.key, peers, ice, inbox })),
+            None => Reply::Taken,
+        })
     }
 
     async fn seats(&self) -> Result<Vec<Member>, Denied> {

@@ -1,4 +1,4 @@
-//! One request, one answer: publish, history, presence and channels over plain HTTP.
+//! One request, one answer: publish, history, presence, channels and rooms over plain HTTP.
 //!
 //! The request is parsed before a session exists; the session introduces the client, runs one command and answers.
 
@@ -8,18 +8,19 @@ use bytes::BytesMut;
 use omnivox_core::command::Manage;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use omnivox_core::event::Member;
-use omnivox_core::room::IceWish;
+use omnivox_core::room::{IceWish, Seat, Signal, Vacate};
 use omnivox_core::{
     Action, Actions, ChannelName, Command, Denied, Draft, ExchangeId, Input, Limits, Reply, Request, Response, Session, Ticket, UserId,
 };
 use smallvec::SmallVec;
 
 use super::codes::Refusal;
+use super::fields::Fields;
 use super::manage;
-use super::message::{Body, Order, before_offset};
+use super::message::{Body, Order, Origin, before_offset};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
-use super::rooms::{IceFormat, ice_answer};
+use super::rooms::{IceFormat, ice_answer, seated_message};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ pub(super) enum Call {
     Channels(Box<str>),
     /// Servers that help two peers to connect.
     Ice(IceWish, IceFormat),
+    /// Have a seat in a room, on lease.
+    Enter(Box<Seat>),
+    /// Say something to one member of a room, from that seat.
+    Signal(Box<Signal>),
+    /// Give the seat back.
+    Leave(Box<Vacate>),
     /// A ticket for whoever asks.
     Ticket,
     /// Who is connected as a user.
@@ -56,7 +63,7 @@ pub(super) fn json_only(request: &Request<'_>) -> Result<(), Refusal> {
 }
 
 impl Call {
-    /// `POST /v1/publish`. Only JSON is taken, because any web page can post a form to anywhere.
+    /// `POST /v1/publish`.
     pub(super) fn publish(request: &Request<'_>, limits: &Limits) -> Result<Self, Refusal> {
         json_only(request)?;
         Ok(match Body::parse(request.body, limits)? {
@@ -93,6 +100,26 @@ impl Call {
         let channel = if named { Some(parameters.channel(limits)?) } else { None };
         let ttl_s = parameters.number("ttl")?.map(|ttl| ttl as u64);
         Ok(Self::Ice(IceWish { channel, ttl_s }, IceFormat::parse(parameters.first("format"))?))
+    }
+
+    /// `POST /v1/rooms/enter`.
+    pub(super) fn enter(request: &Request<'_>) -> Result<Self, Refusal> {
+        json_only(request)?;
+        Ok(Self::Enter(Box::new(Fields::parse(request.body)?.seat(true)?)))
+    }
+
+    /// `POST /v1/rooms/signal`.
+    pub(super) fn signal(request: &Request<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        json_only(request)?;
+        let fields = Fields::parse(request.body)?;
+        Ok(Self::Signal(Box::new(Signal { from: Some(fields.claim()?), ..fields.signal(limits)? })))
+    }
+
+    /// `POST /v1/rooms/leave`.
+    pub(super) fn leave(request: &Request<'_>) -> Result<Self, Refusal> {
+        json_only(request)?;
+        let fields = Fields::parse(request.body)?;
+        Ok(Self::Leave(Box::new(Vacate { channel: fields.channel()?, claim: fields.claim()? })))
     }
 }
 
@@ -162,6 +189,18 @@ impl ApiSession {
             Call::Ticket => Some(Command::Ticket),
             Call::Connections(user) => Some(Command::Connections(user)),
             Call::Manage(manage) => Some(Command::Manage(Box::new(manage))),
+            Call::Enter(seat) => {
+                self.answering = Answering::Channel(seat.channel.clone());
+                Some(Command::Seat(seat))
+            }
+            Call::Signal(signal) => {
+                self.answering = Answering::Channel(signal.channel.clone());
+                Some(Command::Signal(signal))
+            }
+            Call::Leave(vacate) => {
+                self.answering = Answering::Channel(vacate.channel.clone());
+                Some(Command::Vacate(vacate))
+            }
         }
     }
 
@@ -206,6 +245,11 @@ impl ApiSession {
             (Reply::Ticket(ticket, ttl_ms), _) => render::json(200, |into| manage::ticket_body(&ticket, ttl_ms, into)),
             (Reply::Connections(connections, more), _) => render::json(200, |into| manage::connections_body(&connections, more, into)),
             (Reply::Managed, _) => render::json(200, manage::done_body),
+            (Reply::Seated(seated), Answering::Channel(channel)) => {
+                render::json(200, |into| seated_message(&channel, &seated, &Origin::default(), into))
+            }
+            (Reply::Signalled, Answering::Channel(channel)) => about(202, "signalled", &channel),
+            (Reply::Left, Answering::Channel(channel)) => about(200, "left", &channel),
             (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
             _ => refused(&defect()),
         };
@@ -240,6 +284,15 @@ impl Session for ApiSession {
             | Input::Timeout => {}
         }
     }
+}
+
+/// An answer that only says what was done, and where.
+fn about(status: u16, kind: &str, channel: &ChannelName) -> Response {
+    render::json(status, |into| {
+        let mut object = Object::message(kind, into);
+        object.text("channel", channel.as_str());
+        object.end();
+    })
 }
 
 /// A reply that fits no question: ours is the fault.

@@ -125,12 +125,17 @@ impl<'a> Fields<'a> {
         Ok(Arc::from(&*key))
     }
 
-    /// A seat in a room: its secret, and the seat that one had before.
-    pub(super) fn seat(&self) -> Result<Seat, Refusal> {
+    /// What proves a seat: its secret, and the seat that one had before.
+    pub(super) fn claim(&self) -> Result<Claim, Refusal> {
         let secret = self.text("seat")?.ok_or_else(|| Refusal::message("`seat` is missing; it is a secret of your own"))?;
-        let claim = Claim::Secret { secret: (*secret).into(), member: self.text("member")?.map(|member| (*member).into()) };
+        Ok(Claim::Secret { secret: (*secret).into(), member: self.text("member")?.map(|member| (*member).into()) })
+    }
+
+    /// A seat in a room.
+    pub(super) fn seat(&self, leased: bool) -> Result<Seat, Refusal> {
+        let claim = self.claim()?;
         let data = self.raw("data").map(|data| Bytes::copy_from_slice(data.get().as_bytes()));
-        Ok(Seat { channel: self.channel()?, claim, data })
+        Ok(Seat { channel: self.channel()?, claim, data, leased })
     }
 
     /// Something for one member of a room.
@@ -138,7 +143,7 @@ impl<'a> Fields<'a> {
         let to = self.text("to")?.ok_or_else(|| Refusal::message("`to` is missing; name the member that it is for"))?;
         bounded("to", &to, limits.event_name_bytes_max, "event_name_bytes_max")?;
         let data = self.raw("data").map_or(Bytes::from_static(b"null"), |data| Bytes::copy_from_slice(data.get().as_bytes()));
-        Ok(Signal { channel: self.channel()?, to: Arc::from(&*to), data })
+        Ok(Signal { channel: self.channel()?, from: None, to: Arc::from(&*to), data })
     }
 
     /// The `ref`, whatever JSON it is.

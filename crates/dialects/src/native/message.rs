@@ -142,7 +142,7 @@ impl ClientMessage {
                 Self::PublishBinary { draft: Box::new(fields.draft_of(Payload::Binary(Bytes::new()), limits)?) }
             }
             "publish" => Self::Publish { draft: Box::new(fields.draft(limits)?) },
-            "enter" if fields.raw("seat").is_some() => Self::Seat { seat: Box::new(fields.seat()?) },
+            "enter" if fields.raw("seat").is_some() => Self::Seat { seat: Box::new(fields.seat(false)?) },
             "signal" => Self::Signal { signal: Box::new(fields.signal(limits)?) },
             "enter" | "update" => Self::Enter {
                 channel: fields.channel()?,

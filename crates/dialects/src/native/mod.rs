@@ -90,13 +90,22 @@ enum Service {
     Connections,
     Disconnect,
     Revoke,
+    Enter,
+    Signal,
+    Leave,
 }
 
 impl Service {
     /// The methods that it answers.
     fn methods(self) -> &'static str {
         match self {
-            Self::Transport(Transport::Publish) | Self::Ticket | Self::Disconnect | Self::Revoke => "POST, OPTIONS",
+            Self::Transport(Transport::Publish)
+            | Self::Ticket
+            | Self::Disconnect
+            | Self::Revoke
+            | Self::Enter
+            | Self::Signal
+            | Self::Leave => "POST, OPTIONS",
             Self::Transport(Transport::Ws | Transport::Echo) => "GET",
             Self::Transport(Transport::Sse | Transport::Poll)
             | Self::History
@@ -109,7 +118,7 @@ impl Service {
 }
 
 /// The paths that are always there.
-const PATHS: [(&str, Service); 12] = [
+const PATHS: [(&str, Service); 15] = [
     ("/v1/ws", Service::Transport(Transport::Ws)),
     ("/v1/sse", Service::Transport(Transport::Sse)),
     ("/v1/poll", Service::Transport(Transport::Poll)),
@@ -122,6 +131,9 @@ const PATHS: [(&str, Service); 12] = [
     ("/v1/connections", Service::Connections),
     ("/v1/disconnect", Service::Disconnect),
     ("/v1/revoke", Service::Revoke),
+    ("/v1/rooms/enter", Service::Enter),
+    ("/v1/rooms/signal", Service::Signal),
+    ("/v1/rooms/leave", Service::Leave),
 ];
 
 impl Native {
@@ -175,6 +187,7 @@ impl Native {
                     channels,
                     patterns,
                     hold: poll::hold(request, &parameters, limits.poll_time_max, context.entropy[0])?,
+                    inbox: parameters.first("inbox").map(Into::into),
                     limit: parameters.number("limit")?.unwrap_or(limits.history_page_max).clamp(1, limits.history_page_max),
                 };
                 return Ok(one_shot(Box::new(poll::PollSession::new(self.settings.clone(), context.dialect, wanted))));
@@ -188,6 +201,9 @@ impl Native {
             Service::Connections => manage::connections(&parameters)?,
             Service::Disconnect => manage::disconnect(request)?,
             Service::Revoke => manage::revoke(request)?,
+            Service::Enter => api::Call::enter(request)?,
+            Service::Signal => api::Call::signal(request, limits)?,
+            Service::Leave => api::Call::leave(request)?,
         };
         let connecting = request::connect(request, &parameters, self.settings.cookie_name.as_deref())?;
         Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))
@@ -238,6 +254,7 @@ impl Native {
             channels,
             patterns,
             presence: parameters.flag("presence")?,
+            inbox: parameters.first("inbox").map(Into::into),
             format,
         };
         let session =

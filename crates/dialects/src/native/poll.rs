@@ -16,6 +16,7 @@ use omnivox_core::{
 use super::codes::{self, Refusal};
 use super::render::{self, Page, Placed};
 use super::request::{Channels, Connecting, Cors, Parameters, Patterns, refused};
+use super::rooms::Keeping;
 use super::{NativeSettings, formats};
 
 /// One poll.
@@ -26,6 +27,8 @@ pub(super) struct PollSession {
     exchange: Option<ExchangeId>,
     /// Until when it is held, once it is.
     until: Option<Instant>,
+    /// The seat that it keeps, as long as it is held.
+    kept: Option<Keeping>,
     /// Where the client stands, as far as it is known.
     last: Option<Mark>,
 }
@@ -38,10 +41,12 @@ pub(super) struct Wanted {
     pub(super) cors: Cors,
     /// Whether only the head is wanted.
     pub(super) head_only: bool,
-    /// The channels, at least one.
+    /// The channels; at least one of these three.
     pub(super) channels: Channels,
     /// The patterns; often none.
     pub(super) patterns: Patterns,
+    /// The key of an inbox.
+    pub(super) inbox: Option<Box<str>>,
     /// What was seen last; without it the answer only tells where the channels stand.
     pub(super) last: Option<Mark>,
     /// How long to wait for news.
@@ -53,14 +58,14 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Whether only a cursor says where the client stands.
     fn several(&self) -> bool {
-        self.channels.len() != 1 || !self.patterns.is_empty()
+        self.channels.len() != 1 || !self.patterns.is_empty() || self.channels[0].is_inbox()
     }
 }
 
 impl PollSession {
     /// A session for a request.
     pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, wanted: Wanted) -> Self {
-        Self { settings, dialect, exchange: None, until: None, last: wanted.last, wanted }
+        Self { settings, dialect, exchange: None, until: None, kept: None, last: wanted.last, wanted }
     }
 
     fn subscribe(&self) -> Command {
@@ -133,7 +138,20 @@ impl PollSession {
 
     fn on_reply(&mut self, now: Instant, outcome: Result<Reply, Denied>, actions: &mut Actions) {
         match outcome {
-            Ok(Reply::Connected(_)) => actions.run(SUBSCRIBE, self.subscribe()),
+            Ok(Reply::Connected(_)) => match self.wanted.inbox.take() {
+                Some(key) => actions.run(KEEP, Command::Keep(self.kept.insert(Keeping::new(key)).key.clone())),
+                None => actions.run(SUBSCRIBE, self.subscribe()),
+            },
+            Ok(Reply::Kept(inbox, kept_ms)) => {
+                if let Some(kept) = &mut self.kept {
+                    kept.shown(now, kept_ms);
+                }
+                // A poll that is held shows up again; the first time it is not subscribed yet.
+                if self.until.is_none() {
+                    self.wanted.channels.push(inbox);
+                    actions.run(SUBSCRIBE, self.subscribe());
+                }
+            }
             Ok(Reply::Subscribed(subscribed)) => self.on_subscribed(now, *subscribed, actions),
             Ok(_) => debug_assert!(false, "a reply of another kind than its command"),
             Err(denied) => self.refuse(&Refusal::from(&denied), actions),
@@ -154,6 +172,8 @@ impl Session for PollSession {
             Input::Timeout => {
                 if self.until.is_some_and(|until| until <= now) {
                     self.answer(&[], Page { gap: false, more: false }, actions);
+                } else if let Some(command) = self.kept.as_mut().and_then(|kept| kept.due(now)) {
+                    actions.run(KEEP, command);
                 }
             }
             Input::Control(Control::Close(reason)) => self.on_close(reason, actions),
@@ -174,7 +194,8 @@ impl Session for PollSession {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.until
+        let keep = self.kept.as_ref().and_then(|kept| kept.next);
+        self.until.into_iter().chain(keep).min()
     }
 }
 
@@ -198,3 +219,4 @@ fn preferred_wait(request: &Request<'_>) -> Option<Duration> {
 
 const CONNECT: Ticket = Ticket(0);
 const SUBSCRIBE: Ticket = Ticket(1);
+const KEEP: Ticket = Ticket(2);

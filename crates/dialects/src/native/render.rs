@@ -158,7 +158,8 @@ fn publication_at(publication: &Publication, place: Option<usize>, cursor: Optio
     let event = draft.event.as_deref().unwrap_or("message");
     let flat = draft.form == Form::Flat && cursor.is_none();
     let mut object = Object::message(if flat { event } else { "message" }, into);
-    if let Some(place) = place.and_then(|place| publication.places.get(place)) {
+    // What an inbox brings says by itself which room it is about.
+    if let Some(place) = place.and_then(|place| publication.places.get(place)).filter(|place| !place.channel.is_inbox()) {
         object.text("channel", place.channel.as_str());
         object.mark("id", place.position);
     }
@@ -236,8 +237,16 @@ pub(super) fn member(member: &Member, into: &mut BytesMut) {
 /// Appends the news that something was lost.
 pub(super) fn gap(channel: &ChannelName, into: &mut BytesMut) {
     let mut object = Object::message("gap", into);
-    object.text("channel", channel.as_str());
+    place_of_gap(channel, &mut object);
     object.end();
+}
+
+fn place_of_gap(channel: &ChannelName, object: &mut Object<'_>) {
+    if channel.is_inbox() {
+        object.flag("inbox", true);
+    } else {
+        object.text("channel", channel.as_str());
+    }
 }
 
 /// Appends an error that names the message it answers.
@@ -407,7 +416,7 @@ pub(super) fn stream_gap(channel: &ChannelName, into: &mut BytesMut) {
     let mut object = Object::begin(into);
     object.text("code", "gap");
     object.text("message", "events of the channel are missing; load again what you show of it");
-    object.text("channel", channel.as_str());
+    place_of_gap(channel, &mut object);
     object.end();
     into.put_slice(b"\n\n");
 }

@@ -78,11 +78,12 @@ impl<'a> Parameters<'a> {
         Ok(patterns)
     }
 
-    /// The channels and patterns of a request that must name at least one of either.
+    /// The channels and patterns of a request that must name at least one of either, or an inbox.
     pub(super) fn wanted(&self, defaults: &[ChannelName], limits: &Limits) -> Result<(Channels, Patterns), Refusal> {
         let patterns = self.patterns(limits)?;
         let named = self.first("channel").is_some() || self.first("room").is_some();
-        let channels = if patterns.is_empty() || named { self.channels(defaults, limits)? } else { Channels::new() };
+        let elsewhere = !patterns.is_empty() || (self.first("inbox").is_some() && defaults.is_empty());
+        let channels = if !elsewhere || named { self.channels(defaults, limits)? } else { Channels::new() };
         Ok((channels, patterns))
     }
 

@@ -6,13 +6,40 @@
 //!
 //! Invariant: credentials for a relay leave here only in an answer that no cache keeps.
 
+use std::time::{Duration, Instant};
+
 use bytes::BytesMut;
 use omnivox_core::room::{IceServers, Peer, Seated};
-use omnivox_core::{ChannelName, Response};
+use omnivox_core::{ChannelName, Command, Response};
 
 use super::codes::Refusal;
 use super::message::Origin;
 use super::render::{self, Object};
+
+/// The key of a seat on lease, and when to show it again: three times in the time for which the seat is kept.
+pub(super) struct Keeping {
+    /// The key.
+    pub(super) key: Box<str>,
+    /// When it is due; not while an answer is awaited.
+    pub(super) next: Option<Instant>,
+}
+
+impl Keeping {
+    /// A key that is shown now.
+    pub(super) fn new(key: Box<str>) -> Self {
+        Self { key, next: None }
+    }
+
+    /// The seat is kept.
+    pub(super) fn shown(&mut self, now: Instant, kept_ms: u64) {
+        self.next = now.checked_add(Duration::from_millis(kept_ms) / 3);
+    }
+
+    /// The command that shows the key, when it is due.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Command> {
+        self.next.take_if(|next| *next <= now).map(|_| Command::Keep(self.key.clone()))
+    }
+}
 
 /// In whose form the servers are answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -138,6 +165,11 @@ pub(super) fn seated_message(channel: &ChannelName, seated: &Seated, origin: &Or
     object.list("peers", &seated.peers, peer);
     if let Some(servers) = &seated.ice {
         ice_members(servers, &mut object);
+    }
+    if let Some(inbox) = &seated.inbox {
+        object.text("inbox", &inbox.key);
+        object.mark("last", inbox.since);
+        object.number("kept_ms", usize::try_from(inbox.kept_ms).unwrap_or(usize::MAX));
     }
     object.reference(origin);
     object.end();

@@ -20,6 +20,7 @@ use super::codes::{self, Refusal};
 use super::render::{self, Object};
 use super::request::{Channels, Connecting, Cors, Patterns, refused};
 use super::settings::Format;
+use super::rooms::Keeping;
 use super::{NativeSettings, formats};
 
 /// One event stream.
@@ -31,6 +32,8 @@ pub(super) struct StreamSession {
     /// A random number, so that clients don't come back all at once.
     spread: u8,
     state: State,
+    /// The seat that the stream keeps, as long as it lives.
+    kept: Option<Keeping>,
 }
 
 /// What the request asked for.
@@ -49,6 +52,8 @@ pub(super) struct Wanted {
     pub(super) since: Since,
     /// Whether presence events are wanted.
     pub(super) presence: bool,
+    /// The key of an inbox.
+    pub(super) inbox: Option<Box<str>>,
     /// How publications are shown.
     pub(super) format: Format,
 }
@@ -79,17 +84,48 @@ enum State {
 impl StreamSession {
     /// A session for a request.
     pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, framing: Framing, spread: u8, wanted: Wanted) -> Self {
-        Self { settings, dialect, framing, format: wanted.format, spread, state: State::Asked(Box::new(wanted), None) }
+        Self { settings, dialect, framing, format: wanted.format, spread, state: State::Asked(Box::new(wanted), None), kept: None }
     }
 
-    fn on_reply(&mut self, outcome: Result<Reply, Denied>, actions: &mut Actions) {
+    fn on_reply(&mut self, now: Instant, outcome: Result<Reply, Denied>, actions: &mut Actions) {
+        match outcome {
+            Ok(Reply::Kept(inbox, kept_ms)) => self.on_kept(now, inbox, kept_ms, actions),
+            Err(denied) if matches!(self.state, State::Streaming) => {
+                // The seat is not its client's any more.
+                actions.push(Action::Push(self.frame(|into| error_event(None, &Refusal::from(&denied), into))));
+                actions.push(Action::End);
+            }
+            outcome => self.on_answer(outcome, actions),
+        }
+    }
+
+    /// The seat is kept: its inbox is one of the channels.
+    fn on_kept(&mut self, now: Instant, inbox: ChannelName, kept_ms: u64, actions: &mut Actions) {
+        if let Some(kept) = &mut self.kept {
+            kept.shown(now, kept_ms);
+        }
+        if let State::Asked(wanted, _) = &mut self.state {
+            wanted.channels.push(inbox);
+        }
+        if let State::Asked(wanted, _) = &self.state {
+            actions.run(SUBSCRIBE, self.subscribe(wanted));
+        }
+    }
+
+    fn on_answer(&mut self, outcome: Result<Reply, Denied>, actions: &mut Actions) {
         let State::Asked(wanted, Some(exchange)) = &self.state else { return };
         match outcome {
             Ok(Reply::Connected(_)) if wanted.head_only => {
                 actions.respond(*exchange, wanted.cors.on(head()));
                 actions.push(Action::End);
             }
-            Ok(Reply::Connected(_)) => actions.run(SUBSCRIBE, self.subscribe(wanted)),
+            Ok(Reply::Connected(_)) => match &wanted.inbox {
+                Some(key) => {
+                    actions.run(KEEP, Command::Keep(key.clone()));
+                    self.kept = Some(Keeping::new(key.clone()));
+                }
+                None => actions.run(SUBSCRIBE, self.subscribe(wanted)),
+            },
             Ok(Reply::Subscribed(subscribed)) => {
                 let mut body = BytesMut::with_capacity(32);
                 let _ = write!(body, ":ok\n\nretry: {}\n\n", self.settings.retry_ms);
@@ -189,7 +225,7 @@ impl StreamSession {
 }
 
 impl Session for StreamSession {
-    fn handle(&mut self, _now: Instant, input: Input<'_>, actions: &mut Actions) {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
         match input {
             Input::Exchange(exchange, _) => {
                 if let State::Asked(wanted, waiting) = &mut self.state {
@@ -197,11 +233,20 @@ impl Session for StreamSession {
                     actions.run(CONNECT, wanted.connecting.command());
                 }
             }
-            Input::Reply(_, outcome) => self.on_reply(outcome, actions),
+            Input::Reply(_, outcome) => self.on_reply(now, outcome, actions),
+            Input::Timeout => {
+                if let Some(command) = self.kept.as_mut().and_then(|kept| kept.due(now)) {
+                    actions.run(KEEP, command);
+                }
+            }
             Input::Control(control) => self.on_control(control, actions),
             Input::Abandoned(_) | Input::Detached(_) => actions.push(Action::End),
-            Input::Attached(..) | Input::Answered(_) | Input::Text(..) | Input::Binary(..) | Input::Event(_) | Input::Timeout => {}
+            Input::Attached(..) | Input::Answered(_) | Input::Text(..) | Input::Binary(..) | Input::Event(_) => {}
         }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.kept.as_ref().and_then(|kept| kept.next)
     }
 }
 
@@ -244,3 +289,4 @@ fn unsubscribed(channel: &ChannelName, into: &mut BytesMut) {
 
 const CONNECT: Ticket = Ticket(0);
 const SUBSCRIBE: Ticket = Ticket(1);
+const KEEP: Ticket = Ticket(2);

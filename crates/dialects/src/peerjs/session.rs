@@ -118,7 +118,7 @@ impl PeerSession {
         if let Greeting::Claim { id, token } = &self.greeting {
             let claim = Claim::Name { name: id.clone(), token: token.clone() };
             self.state = State::Claiming;
-            actions.run(SEAT, Command::Seat(Box::new(Seat { channel: self.settings.channel.clone(), claim, data: None })));
+            actions.run(SEAT, Command::Seat(Box::new(Seat { channel: self.settings.channel.clone(), claim, data: None, leased: false })));
         }
     }
 
@@ -163,7 +163,7 @@ impl PeerSession {
 
     fn signal(&mut self, sent: Sent, actions: &mut Actions) {
         let ticket = self.ticket();
-        let signal = Signal { channel: self.settings.channel.clone(), to: sent.to.clone(), data: sent.data.clone() };
+        let signal = Signal { channel: self.settings.channel.clone(), from: None, to: sent.to.clone(), data: sent.data.clone() };
         self.sent.push_back((ticket, sent));
         actions.run(ticket, Command::Signal(Box::new(signal)));
     }

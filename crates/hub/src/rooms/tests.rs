@@ -1,5 +1,6 @@
 //! Rooms over the memory engine: who gets which seat, who hears which signal.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -7,11 +8,12 @@ use omnivox_auth::Settings;
 use omnivox_core::app::{App, Namespace, Namespaces};
 use omnivox_core::command::Command;
 use omnivox_core::engine::{Announcement, Announcer, ShardSet};
-use omnivox_core::room::Claim;
+use omnivox_core::room::{Claim, Vacate};
 use omnivox_core::{Limits, Pattern};
 
 use super::*;
 use crate::hub::Caller;
+use crate::leases::Watched;
 use crate::memory::MemoryEngine;
 
 /// Keeps what was announced.
@@ -60,6 +62,7 @@ struct World {
     heard: Arc<Heard>,
     told: Arc<Told>,
     app: AppId,
+    now_ms: Arc<AtomicU64>,
 }
 
 impl World {
@@ -68,14 +71,16 @@ impl World {
         let mut namespace = Namespace::new("", Pattern::All);
         namespace.anonymous = allowed;
         let settings = Settings::open(Arc::new(App::new(app.clone(), Namespaces::new(vec![namespace]))));
-        let limits = Arc::new(Limits { seats_per_room_max: 3, signals_burst_max: 2, ..Limits::default() });
+        let limits = Arc::new(Limits { seats_per_room_max: 3, seats_leased_max: 2, signals_burst_max: 2, ..Limits::default() });
         let heard = Arc::new(Heard::default());
-        let clock: crate::memory::Clock = Arc::new(|| 1_700_000_000_000);
+        let now_ms = Arc::new(AtomicU64::new(1_700_000_000_000));
+        let time = now_ms.clone();
+        let clock: crate::memory::Clock = Arc::new(move || time.load(Ordering::Relaxed));
         let engine = Arc::new(MemoryEngine::new(heard.clone(), limits.clone(), clock.clone(), 1));
         let hub = Hub::new(vec![settings], engine.clone(), engine, limits, clock);
         let told = Arc::new(Told::default());
         hub.set_relay(told.clone());
-        Self { hub, heard, told, app }
+        Self { hub, heard, told, app, now_ms }
     }
 
     fn run(&self, slot: u32, command: Command) -> Result<Reply, Denied> {
@@ -92,7 +97,7 @@ impl World {
     }
 
     fn seat(&self, slot: u32, claim: Claim) -> Result<Reply, Denied> {
-        self.run(slot, Command::Seat(Box::new(Seat { channel: room(), claim, data: None })))
+        self.run(slot, Command::Seat(Box::new(Seat { channel: room(), claim, data: None, leased: false })))
     }
 
     fn seated(&self, slot: u32, claim: Claim) -> Seated {
@@ -102,8 +107,43 @@ impl World {
         }
     }
 
+    /// A seat on lease.
+    fn leased(&self, slot: u32, claim: Claim) -> Seated {
+        match self.run(slot, Command::Seat(Box::new(Seat { channel: room(), claim, data: None, leased: true }))) {
+            Ok(Reply::Seated(seated)) => *seated,
+            other => panic!("no seat: {other:?}"),
+        }
+    }
+
+    /// Reads an inbox from its beginning, as whoever shows that key.
+    fn letters(&self, slot: u32, member: &str, key: &str) -> Result<Vec<String>, Denied> {
+        let Reply::Kept(inbox, _) = self.run(slot, Command::Keep(key.into()))? else { panic!("not kept") };
+        assert_eq!(inbox, ChannelName::inbox(member));
+        let channels = [inbox].into_iter().collect();
+        let (since, delivery) = (Some(omnivox_core::Mark::Earliest), omnivox_core::command::Delivery::Stateful);
+        let replay = omnivox_core::command::Replay::InReply;
+        let patterns = smallvec::SmallVec::new();
+        let subscribe = omnivox_core::command::Subscribe { channels, patterns, since, delivery, presence: true, replay };
+        let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
+        let caller = Caller { session: session(slot), principal, subscriptions: 0 };
+        let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
+        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(Outcome::Joined(joined))) => {
+                let text = |(letter, _): &(Arc<omnivox_core::Publication>, usize)| String::from_utf8_lossy(letter.draft.payload.bytes()).into_owned();
+                Ok(joined.missed.iter().map(text).collect())
+            }
+            other => panic!("not subscribed: {other:?}"),
+        }
+    }
+
+    /// Lets time pass and looks at a lease.
+    fn later(&self, ms: u64, member: &Arc<str>, number: u64) -> Watched {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+        self.hub.watched_lease(&self.app, member, number)
+    }
+
     fn signal(&self, slot: u32, to: &str) -> Result<Reply, Denied> {
-        self.run(slot, Command::Signal(Box::new(Signal { channel: room(), to: to.into(), data: Bytes::from_static(b"1") })))
+        self.run(slot, Command::Signal(Box::new(Signal { channel: room(), from: None, to: to.into(), data: Bytes::from_static(b"1") })))
     }
 
     /// To whom direct messages went since the last time, and what they said.
@@ -217,4 +257,99 @@ fn grants_rule_seats_signals_and_relays() {
     let world = World::new(Permissions::CLIENT);
     let nowhere = Command::Ice(Box::new(IceWish { channel: None, ttl_s: None }));
     assert!(matches!(world.run(1, nowhere), Err(Denied::Invalid(_))), "without a credential a relay is for one room");
+}
+
+fn done(mut task: Task<()>) {
+    assert!(matches!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn what_is_said_to_a_seat_on_lease_waits_in_its_inbox() {
+    let world = World::new(Permissions::CLIENT);
+    let ana = world.leased(1, secret("ana", None));
+    let key = ana.inbox.clone().unwrap().key;
+    let bob = world.seated(2, secret("bob", None));
+    assert_eq!(bob.peers.len(), 1);
+    world.signal(2, &ana.member).unwrap();
+    let letters = world.letters(3, &ana.member, &key).unwrap();
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert!(letters[0].contains(r#""action":"enter""#) && letters[0].contains(&*bob.member), "who came: {letters:?}");
+    assert_eq!(letters[1], format!(r#"{{"channel":"room","from":"{}","data":1}}"#, bob.member));
+    world.directs();
+    let from = Some(secret("ana", Some(&ana.member)));
+    let signal = |from, data: &'static [u8]| Signal { channel: room(), from, to: bob.member.clone(), data: Bytes::from_static(data) };
+    world.run(4, Command::Signal(Box::new(signal(from, b"2")))).unwrap();
+    assert_eq!(world.directs(), [(vec![2], format!(r#"{{"channel":"room","from":"{}","data":2}}"#, ana.member))]);
+    let stranger = world.run(4, Command::Signal(Box::new(signal(Some(secret("eve", Some(&ana.member))), b"3"))));
+    assert!(matches!(stranger, Err(Denied::NotFound(_))), "a secret gives its own seat only");
+    world.run(2, Command::Leave(room(), bob.member.clone())).unwrap();
+    let letters = world.letters(3, &ana.member, &key).unwrap();
+    assert!(letters[2].contains(r#""action":"leave""#), "{letters:?}");
+}
+
+#[test]
+fn an_inbox_opens_to_its_key_and_to_nothing_else() {
+    let world = World::new(Permissions::ALL);
+    let (ana, eve) = (world.leased(1, secret("ana", None)), world.leased(2, secret("eve", None)));
+    let key = ana.inbox.unwrap().key;
+    assert!(world.letters(3, &ana.member, &key).is_ok());
+    for wrong in [format!("{}.{}", ana.member, "x".repeat(22)), key.replace(&*ana.member, &eve.member), "~a".into(), String::new()] {
+        assert!(world.letters(4, &ana.member, &wrong).is_err(), "{wrong}");
+    }
+    // Whoever may do everything, and has read another inbox before, may still not read this one.
+    let inbox = ChannelName::inbox(&ana.member);
+    let query = omnivox_core::engine::HistoryQuery { since: None, before: None, most: 9, newest_first: false };
+    assert!(matches!(world.run(4, Command::History(inbox.clone(), query)), Err(Denied::Forbidden(_))));
+    let draft = omnivox_core::Draft::new(inbox.clone(), omnivox_core::Payload::Json(Bytes::from_static(b"1")));
+    let Ok(Reply::Published(published)) = world.run(4, Command::Publish(smallvec::SmallVec::from_elem(Box::new(draft), 1))) else { panic!() };
+    assert!(matches!(published[0], Err(Denied::Forbidden(_))));
+    world.signal(1, &ana.member).unwrap_err();
+    let Ok(Reply::Channels(channels)) = world.run(4, Command::Channels("".into())) else { panic!() };
+    assert!(channels.iter().all(|channel| !channel.channel.is_inbox()), "nobody lists them: {channels:?}");
+}
+
+#[test]
+fn a_lease_lapses_unless_its_client_shows_up() {
+    let world = World::new(Permissions::CLIENT);
+    let ana = world.leased(1, secret("ana", None));
+    let number = world.hub.watch_lease(&world.app, &ana.member).unwrap();
+    assert_eq!(world.hub.watch_lease(&world.app, &ana.member), None, "one watcher is enough");
+    assert!(matches!(world.later(14_000, &ana.member, number), Watched::Left(left) if left.as_millis() == 1000));
+    world.letters(3, &ana.member, &ana.inbox.unwrap().key).unwrap();
+    assert!(matches!(world.later(14_000, &ana.member, number), Watched::Left(_)), "a look into the inbox is a sign");
+    let again = world.leased(4, secret("ana", Some(&ana.member)));
+    assert_eq!(again.member, ana.member);
+    assert!(matches!(world.later(14_000, &ana.member, number), Watched::Left(_)), "and so is coming again");
+    world.told.take();
+    let Watched::Lapsed(unseating) = world.later(1_000, &ana.member, number) else { panic!("it lapses") };
+    done(unseating);
+    assert_eq!(world.told.take(), ["cut off room"]);
+    assert!(matches!(world.later(0, &ana.member, number), Watched::Gone));
+    let Ok(Reply::Members(members)) = world.run(1, Command::Members(room())) else { panic!() };
+    assert_eq!(members, []);
+}
+
+#[test]
+fn leases_end_with_their_client() {
+    let world = World::new(Permissions::CLIENT);
+    let ana = world.leased(1, secret("ana", None));
+    let bob = world.leased(2, secret("bob", None));
+    let third = Seat { channel: room(), claim: secret("eve", None), data: None, leased: true };
+    assert!(matches!(world.run(3, Command::Seat(Box::new(third))), Err(Denied::Limit { setting: "seats_leased_max", .. })));
+    let Ok(Reply::Members(members)) = world.run(1, Command::Members(room())) else { panic!() };
+    assert_eq!(members.len(), 2, "who got no lease has no seat");
+    let vacate = Vacate { channel: room(), claim: secret("bob", Some(&bob.member)) };
+    assert!(matches!(world.run(3, Command::Vacate(Box::new(vacate))), Ok(Reply::Left)));
+    let ends = world.hub.end_leases(&world.app, &Whom::Session(members.iter().find(|member| member.key == ana.member).unwrap().session));
+    assert_eq!(ends.len(), 1);
+    ends.into_iter().for_each(done);
+    let Ok(Reply::Members(members)) = world.run(1, Command::Members(room())) else { panic!() };
+    assert_eq!(members, []);
+    // A connection takes the seat over: the lease is over, the seat is not.
+    let ana = world.leased(1, secret("ana", None));
+    let number = world.hub.watch_lease(&world.app, &ana.member).unwrap();
+    world.seated(5, secret("ana", Some(&ana.member)));
+    assert!(matches!(world.later(60_000, &ana.member, number), Watched::Gone));
+    let Ok(Reply::Members(members)) = world.run(1, Command::Members(room())) else { panic!() };
+    assert_eq!(members.iter().map(|member| member.session).collect::<Vec<_>>(), [session(5)]);
 }

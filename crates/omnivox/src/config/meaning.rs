@@ -433,6 +433,7 @@ impl LimitSettings {
             member_data_bytes_max: self.member_data_bytes_max,
             members_per_channel_max: self.members_per_channel_max,
             seats_per_room_max: self.seats_per_room_max,
+            seats_leased_max: self.seats_leased_max,
             seat_grace: self.seat_grace_ms,
             signals_burst_max: self.signals_burst_max,
             signals_per_second_max: self.signals_per_second_max,

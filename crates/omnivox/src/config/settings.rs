@@ -154,6 +154,8 @@ settings! {
             members_per_channel_max: usize = Limits::default().members_per_channel_max;
             /// Seats in one room: members who signal to each other to set up calls.
             seats_per_room_max: usize = Limits::default().seats_per_room_max;
+            /// Seats of members who come by requests and an event stream or polls, on this node.
+            seats_leased_max: usize = Limits::default().seats_leased_max;
             /// How long the seat of a client that was lost is kept for it.
             seat_grace_ms: Duration = Limits::default().seat_grace;
             /// Signals that one client may send at once.

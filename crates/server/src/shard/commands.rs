@@ -18,7 +18,7 @@ use omnivox_hub::hub::{Caller, Outcome};
 use smallvec::SmallVec;
 
 use super::conn::SlotRef;
-use super::driver::Work;
+use super::driver::{Work, watch_lease};
 use super::{Shard, fanout};
 use crate::metrics::add;
 
@@ -136,7 +136,9 @@ impl Shard {
             | Command::Connections(_)
             | Command::Ticket
             | Command::Signal(_)
-            | Command::Ice(_) => After::Nothing,
+            | Command::Ice(_)
+            | Command::Keep(_)
+            | Command::Vacate(_) => After::Nothing,
         }
     }
 
@@ -193,6 +195,7 @@ impl Shard {
     }
 
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
+        let hub = self.common.hub.clone();
         let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
             (After::Connect, Reply::Connected(principal)) => {
@@ -204,7 +207,14 @@ impl Shard {
             }
             (After::Entered(channel, key), _) => slot.keep_entry(channel, key, None),
             (After::Appeared(channel, key, going), _) => slot.keep_entry(channel, key, Some(going)),
-            (After::Seated(channel), Reply::Seated(seated)) => slot.keep_entry(channel, seated.member.clone(), None),
+            (After::Seated(channel), Reply::Seated(seated)) if seated.inbox.is_none() => {
+                slot.keep_entry(channel, seated.member.clone(), None);
+            }
+            (After::Seated(_), Reply::Seated(seated)) => {
+                if let Some(principal) = &slot.principal {
+                    watch_lease(hub, principal.app.clone(), seated.member.clone());
+                }
+            }
             (After::Left(channel, key), _) => {
                 if let Some(entries) = &mut slot.entries {
                     entries.retain(|entry| entry.channel != channel || entry.key != key);

@@ -11,11 +11,12 @@ use omnivox_core::channel::Seating;
 use omnivox_core::command::{CloseReason, Control, Denied, Ticket};
 use omnivox_core::event::Event;
 use omnivox_core::grants::Principal;
-use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
+use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
 use omnivox_core::room::SEAT_MARK;
 use omnivox_core::session::{Action, Actions, CarrierId, ExchangeId, Heartbeat, Input};
 use omnivox_hub::Hub;
 use omnivox_hub::hub::Outcome;
+use omnivox_hub::leases::Watched;
 
 use super::Shard;
 use super::commands::After;
@@ -316,8 +317,22 @@ fn keep_seat(hub: Arc<Hub>, principal: Arc<Principal>, (channel, session, member
     });
 }
 
+/// Gives a seat on lease back when it lapses.
+pub(super) fn watch_lease(hub: Arc<Hub>, app: AppId, member: Arc<str>) {
+    let Some(number) = hub.watch_lease(&app, &member) else { return };
+    tokio::task::spawn_local(async move {
+        loop {
+            match hub.watched_lease(&app, &member, number) {
+                Watched::Left(left) => tokio::time::sleep(left).await,
+                Watched::Lapsed(unseating) => break background(unseating),
+                Watched::Gone => break,
+            }
+        }
+    });
+}
+
 /// Lets an engine finish something that nobody waits for.
-fn background<T: 'static>(mut task: omnivox_core::engine::Task<T>) {
+pub(super) fn background<T: 'static>(mut task: omnivox_core::engine::Task<T>) {
     if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         tokio::task::spawn_local(async move {
             if let Err(error) = task.await {

@@ -20,7 +20,7 @@ use omnivox_hub::inbox::Dropped;
 
 use super::Shard;
 use super::conn::SlotRef;
-use super::driver::Work;
+use super::driver::{Work, background};
 use super::slot::Slot;
 use crate::metrics::add;
 
@@ -258,6 +258,7 @@ impl Shard {
                 for at in concerned {
                     self.close_session(at, omnivox_core::CloseReason::Kicked);
                 }
+                self.common.hub.end_leases(&app, &whom).into_iter().for_each(background);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use omnivox_core::command::{Delivery, Enter, Manage, Replay, Subscribe, Subscribed};
 use omnivox_core::event::Member;
-use omnivox_core::room::{Claim, Peer, SEAT_MARK, Seat, Seated, Signal, is_polite};
+use omnivox_core::room::{Claim, Inbox, Peer, SEAT_MARK, Seat, Seated, Signal, Vacate, is_polite};
 use omnivox_core::{
     ChannelName, Command, Control, Denied, Draft, Event, Grant, Input, Pattern, Permissions, PresenceEvent, Publication, Reply, SessionId,
     Ticket,
@@ -14,6 +14,9 @@ use omnivox_core::{
 use super::hub;
 use super::stage::{Stage, Subscription};
 use super::words::{came, described};
+
+/// What the keys of inboxes have behind the seat's name.
+const INBOX_KEY: &str = ".key";
 
 impl Stage<'_> {
     pub(super) fn run(&mut self, actor: usize, ticket: Ticket, command: Command) {
@@ -88,6 +91,11 @@ impl Stage<'_> {
             Command::Seat(seat) => self.seat(actor, *seat),
             Command::Signal(signal) => return self.signal(actor, &signal),
             Command::Ice(_) => Reply::Ice(Box::new(hub::ice())),
+            Command::Keep(key) => {
+                let member = key.strip_suffix(INBOX_KEY).ok_or_else(|| Denied::NotFound("this seat is not kept here".into()))?;
+                Reply::Kept(ChannelName::inbox(member), 15_000)
+            }
+            Command::Vacate(vacate) => return self.vacate(&vacate),
         })
     }
 
@@ -227,6 +235,7 @@ impl Stage<'_> {
             return Reply::Taken;
         }
         let user = self.actors[actor].principal.as_ref().and_then(|principal| principal.user.clone());
+        let id = if seat.leased { SessionId::of_lease(id.node, &key) } else { id };
         let own = Member { session: id, key: key.clone(), user, data };
         let entered = self.hub.enter(&seat.channel, own);
         let old = members.iter().filter(|other| other.key == key && other.session != id);
@@ -235,16 +244,40 @@ impl Stage<'_> {
         let others = members.into_iter().filter(|other| other.key != key && other.key.starts_with(SEAT_MARK));
         let peers = others.map(|member| Peer { polite: is_polite(&key, &member.key), member }).collect();
         let ice = matches!(seat.claim, Claim::Secret { .. }).then(|| Box::new(hub::ice()));
-        Reply::Seated(Box::new(Seated { member: key, peers, ice }))
+        let inbox = seat.leased.then(|| Inbox { key: format!("{key}{INBOX_KEY}").into(), since: self.hub.cursor(), kept_ms: 15_000 });
+        Reply::Seated(Box::new(Seated { member: key, peers, ice, inbox: inbox.map(Box::new) }))
+    }
+
+    fn vacate(&mut self, vacate: &Vacate) -> Result<Reply, Denied> {
+        let own = self.leased(&vacate.channel, &vacate.claim)?;
+        if let Some(event) = self.hub.leave(&vacate.channel, own.session, &own.key) {
+            self.announce_presence(event);
+        }
+        Ok(Reply::Left)
+    }
+
+    /// The seat on lease that a claim proves.
+    fn leased(&mut self, channel: &ChannelName, claim: &Claim) -> Result<Member, Denied> {
+        let claimed = Seat { channel: channel.clone(), claim: claim.clone(), data: None, leased: true };
+        let key = self.hub.claim(&claimed).map(|(key, _)| key);
+        let found = self.hub.members(channel).into_iter().find(|member| Some(&*member.key) == key.as_deref() && member.session.is_of_lease());
+        found.ok_or_else(|| Denied::NotFound("this seat is not kept here, or no longer; enter the room again".into()))
     }
 
     pub(super) fn signal(&mut self, actor: usize, signal: &Signal) -> Result<Reply, Denied> {
         let members = self.hub.members(&signal.channel);
-        let own = members.iter().find(|member| member.session == self.actors[actor].id && member.key.starts_with(SEAT_MARK));
+        let session = match &signal.from {
+            Some(claim) => self.leased(&signal.channel, claim)?.session,
+            None => self.actors[actor].id,
+        };
+        let own = members.iter().find(|member| member.session == session && member.key.starts_with(SEAT_MARK));
         let from = own.ok_or_else(|| Denied::Forbidden("take a seat first".into()))?;
         let to: Vec<SessionId> = members.iter().filter(|member| member.key == signal.to).map(|member| member.session).collect();
         if to.is_empty() {
             return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
+        }
+        if to.iter().any(|session| session.is_of_lease()) {
+            self.publish(signal.letter(&from.key));
         }
         self.tell(signal.draft(&from.key, to.iter().copied()));
         Ok(Reply::Signalled)

@@ -73,16 +73,16 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         Command::Connections(user) => ("connections", user.to_string()),
         Command::Ticket => ("ticket", String::new()),
         Command::Seat(seat) => {
-            let claim = match &seat.claim {
-                Claim::Secret { secret, member } => {
-                    format!("secret {secret}{}", member.as_deref().map(|member| format!(" as {member}")).unwrap_or_default())
-                }
-                Claim::Name { name, token } => format!("name {name} token {token}"),
-            };
+            let (claim, lease) = (described_claim(&seat.claim), if seat.leased { " on lease" } else { "" });
             let data = seat.data.as_deref().map(|data| format!(" {}", shown(data))).unwrap_or_default();
-            ("seat", format!("{} {claim}{data}", seat.channel))
+            ("seat", format!("{} {claim}{lease}{data}", seat.channel))
         }
-        Command::Signal(signal) => ("signal", format!("{} {} {}", signal.channel, signal.to, shown(&signal.data))),
+        Command::Signal(signal) => {
+            let from = signal.from.as_ref().map(|claim| format!(" from {}", described_claim(claim))).unwrap_or_default();
+            ("signal", format!("{} {}{from} {}", signal.channel, signal.to, shown(&signal.data)))
+        }
+        Command::Keep(key) => ("keep", key.to_string()),
+        Command::Vacate(vacate) => ("vacate", format!("{} {}", vacate.channel, described_claim(&vacate.claim))),
         Command::Ice(wish) => {
             let room = wish.channel.as_ref().map(|room| format!(" {room}")).unwrap_or_default();
             let ttl = wish.ttl_s.map(|ttl| format!(" for {ttl} s")).unwrap_or_default();
@@ -90,6 +90,15 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         }
     };
     (kind, format!("{kind} {rest}").trim_end().to_owned())
+}
+
+fn described_claim(claim: &Claim) -> String {
+    match claim {
+        Claim::Secret { secret, member } => {
+            format!("secret {secret}{}", member.as_deref().map(|member| format!(" as {member}")).unwrap_or_default())
+        }
+        Claim::Name { name, token } => format!("name {name} token {token}"),
+    }
 }
 
 fn described_draft(draft: &Draft) -> String {

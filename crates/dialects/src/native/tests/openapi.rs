@@ -7,12 +7,14 @@ use omnivox_core::command::Connection;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, Published};
 use omnivox_core::event::Member;
 use omnivox_core::publication::Place;
+use omnivox_core::room::{IceServers, Inbox, Seated};
 use omnivox_core::{AppId, ChannelName, Cursor, Draft, Epoch, Payload, Position, Publication, SessionId};
 use serde_json::Value;
 
-use crate::native::message::Order;
+use crate::native::message::{Order, Origin};
 use crate::native::render::{self, Object, Page};
-use crate::native::{PATHS, Refusal, Service, Transport, api, manage};
+use crate::native::rooms::seated_message;
+use crate::native::{PATHS, Refusal, api, manage};
 
 /// Renders an answer.
 type Write<'a> = Box<dyn Fn(&mut BytesMut) + 'a>;
@@ -34,9 +36,8 @@ fn the_file_names_the_routes() {
     let paths = file["paths"].as_object().unwrap().iter().filter(|(path, _)| !path.starts_with("/v1/socketio/"));
     let mut described: Vec<(String, String)> = paths.map(|(path, methods)| (path.clone(), keys(methods).join(", "))).collect();
     described.sort();
-    let http = PATHS.iter().filter(|(_, service)| *service != Service::Transport(Transport::Ws));
     let mut served: Vec<(String, String)> =
-        http.map(|(path, service)| ((*path).to_owned(), service.methods().split(", ").next().unwrap().to_lowercase())).collect();
+        PATHS.iter().map(|(path, service)| ((*path).to_owned(), service.methods().split(", ").next().unwrap().to_lowercase())).collect();
     served.sort();
     assert_eq!(described, served);
 }
@@ -45,13 +46,14 @@ fn the_file_names_the_routes() {
 fn the_file_names_the_parameters() {
     let file = file();
     for (path, expected) in [
-        ("/v1/poll", &["channel", "last", "limit", "pattern", "since", "timeout"][..]),
-        ("/v1/sse", &["Last-Event-ID", "channel", "format", "lastEventId", "pattern", "presence", "since"]),
+        ("/v1/poll", &["channel", "inbox", "last", "limit", "pattern", "since", "timeout"][..]),
+        ("/v1/sse", &["Last-Event-ID", "channel", "format", "inbox", "lastEventId", "pattern", "presence", "since"]),
         ("/v1/history", &["before", "channel", "limit", "order", "since"]),
         ("/v1/presence", &["channel"]),
         ("/v1/channels", &["prefix"]),
         ("/v1/ice", &["channel", "format", "ttl"]),
         ("/v1/connections", &["user"]),
+        ("/v1/ws", &["Sec-WebSocket-Protocol", "channel", "since"]),
     ] {
         let parameters = file["paths"][path]["get"]["parameters"].as_array().unwrap();
         let name = |parameter: &Value| {
@@ -82,6 +84,9 @@ fn the_file_names_the_members_of_answers() {
     let member = Member { session, key: "".into(), user: None, data: None };
     let published = Published { places: std::iter::once(place).collect(), cursor, duplicate: false };
     let page = HistoryPage { publications: Vec::new(), position, gap: false, more: false };
+    let ice = IceServers { stun: vec!["stun:a".into()], turn: Vec::new(), username: "".into(), credential: "".into(), ttl_s: 1, expires_s: 1 };
+    let inbox = Inbox { key: "~a.k".into(), since: cursor, kept_ms: 1 };
+    let seated = Seated { member: "~a".into(), peers: Vec::new(), ice: Some(Box::new(ice)), inbox: Some(Box::new(inbox)) };
     let summary = ChannelSummary { channel: channel.clone(), position, members: 1 };
     let object = |write: &dyn Fn(&mut Object<'_>), into: &mut BytesMut| {
         let mut object = Object::begin(into);
@@ -89,12 +94,13 @@ fn the_file_names_the_members_of_answers() {
         object.end();
     };
     let connection = Connection { session, dialect: "native", subscriptions: 1, token_id: None };
-    let answers: [(&str, Write<'_>); 11] = [
+    let answers: [(&str, Write<'_>); 12] = [
         ("/Message", Box::new(|into| render::publication(&publication, Some(0), render::Binary::Base64, into))),
         ("/Poll", Box::new(|into| render::poll(&[], None, Page { gap: false, more: false }, into))),
         ("/Error", Box::new(|into| render::error_body(&Refusal::message("wrong"), into))),
         ("/Member", Box::new(|into| render::member(&member, into))),
         ("/Published", Box::new(|into| object(&|object| api::published_members(&channel, &published, object), into))),
+        ("/Seated", Box::new(|into| seated_message(&channel, &seated, &Origin::default(), into))),
         ("/Members", Box::new(|into| object(&|object| api::members_members(&channel, &[], object), into))),
         ("/Channels", Box::new(|into| api::channels_body(std::slice::from_ref(&summary), into))),
         ("/TicketAnswer", Box::new(|into| manage::ticket_body("ovt_x", 30_000, into))),

@@ -103,3 +103,91 @@ fn servers_come_in_the_form_that_a_client_knows() {
         "! deny ice not_found this server has no relay\n> GET /v1/ice?channel=room\n< 404 application/json {\"error\":{\"code\":\"not_found\",…\n",
     );
 }
+
+#[test]
+fn a_seat_without_a_connection_has_an_inbox_on_a_stream() {
+    check(
+        r#"
+        e> POST /v1/rooms/enter
+            content-type: application/json
+            | {"channel":"room","seat":"0123456789abcdef","data":{"name":"Ana"}}
+        ? connect anonymous
+        ? seat room secret 0123456789abcdef on lease {"name":"Ana"}
+        e< 200 application/json {"type":"entered","channel":"room","member":"~1","peers":[],"iceServers":…"expires_at":1700000600,"inbox":"~1.key","last":"z.0","kept_ms":15000}
+            cache-control: no-store
+        s> GET /v1/sse?channel=room&inbox=~1.key&since=z.0
+        ? connect anonymous
+        ? keep ~1.key
+        s< 200 text/event-stream
+        s< :ok⏎⏎retry: 2000⏎⏎
+        s< id: z.0⏎⏎
+        b> WS /v1/ws
+        b< 101
+        b> {"type":"enter","channel":"room","seat":"fedcba9876543210"}
+        b< {"type":"entered",…"peers":[{"member":"~1",…
+        b> {"type":"signal","channel":"room","to":"~1","data":{"description":{"type":"offer"}}}
+        s< id: z.1⏎data: {"type":"signal","channel":"room","from":"~2","data":{"description":{"type":"offer"}}}⏎⏎
+        a> POST /v1/rooms/signal
+            content-type: application/json
+            | {"channel":"room","seat":"0123456789abcdef","member":"~1","to":"~2","from":"~9","data":[1]}
+        ? connect anonymous
+        ? signal room ~2 from secret 0123456789abcdef as ~1 [1]
+        b< {"type":"signal","channel":"room","from":"~1","data":[1]}
+        a< 202 application/json {"type":"signalled","channel":"room"}
+        @ +5s
+        ? keep ~1.key
+        l> POST /v1/rooms/leave
+            content-type: application/json
+            | {"channel":"room","seat":"0123456789abcdef","member":"~1"}
+        ? connect anonymous
+        ? vacate room secret 0123456789abcdef as ~1
+        l< 200 application/json {"type":"left","channel":"room"}
+        "#,
+    );
+}
+
+#[test]
+fn an_inbox_is_read_by_polls_and_resumes() {
+    check(
+        r#"
+        e> POST /v1/rooms/enter
+            content-type: application/json
+            | {"channel":"room","seat":"0123456789abcdef"}
+        e< 200 application/json {"type":"entered",…"inbox":"~1.key","last":"z.0","kept_ms":15000}
+        b> WS /v1/ws
+        b< 101
+        b> {"type":"enter","channel":"room","seat":"fedcba9876543210"}
+        b< {"type":"entered",…
+        b> {"type":"signal","channel":"room","to":"~1","data":1}
+        p> GET /v1/poll?inbox=~1.key&last=z.0
+        ? connect anonymous
+        ? keep ~1.key
+        p< 200 application/json {"events":[{"type":"signal","channel":"room","from":"~2","data":1}],"last":"z.1","gap":false,"more":false}
+        q> GET /v1/poll?inbox=~1.key&last=z.1&timeout=20
+        @ +5s
+        ? keep ~1.key
+        b> {"type":"signal","channel":"room","to":"~1","data":2}
+        q< 200 application/json {"events":[{"type":"signal","channel":"room","from":"~2","data":2}],"last":"z.2","gap":false,"more":false}
+        w> GET /v1/poll?inbox=~1.wrong&last=z.1
+        w< 404 application/json {"error":{"code":"not_found",…
+        "#,
+    );
+}
+
+#[test]
+fn requests_of_rooms_are_refused_with_what_is_wrong() {
+    let refused = |path: &str, body: &str, status: u16, words: &str| {
+        check(&format!(
+            "> POST /v1/rooms/{path}\n    content-type: application/json\n    | {body}\n< {status} application/json {{\"error\":{{\"code\":\"{words}…\n"
+        ));
+    };
+    refused("enter", r#"{"channel":"room"}"#, 400, r#"invalid_message","message":"`seat` is missing"#);
+    refused("enter", r#"{"seat":"0123456789abcdef"}"#, 400, r#"invalid_message","message":"`channel` is missing"#);
+    refused("signal", r#"{"channel":"room","to":"~1","data":1}"#, 400, r#"invalid_message","message":"`seat` is missing"#);
+    refused("signal", r#"{"channel":"room","seat":"0123456789abcdef","data":1}"#, 400, r#"invalid_message","message":"`to` is missing"#);
+    refused("signal", r#"{"channel":"room","seat":"0123456789abcdef","to":"~2"}"#, 404, r#"not_found","message":"this seat is not kept"#);
+    refused("leave", r#"{"channel":"room","seat":"0123456789abcdef"}"#, 404, r#"not_found"#);
+    refused("leave", r#"{"channel":"room""#, 400, r#"invalid_json"#);
+    check("> POST /v1/rooms/enter\n    content-type: text/plain\n    | {}\n< 415 application/json {\"error\":{\"code\":\"unsupported_media_type\"…\n");
+    check("> GET /v1/rooms/enter\n< 405 application/json {\"error\":{\"code\":\"method_not_allowed\"…\n    allow: POST, OPTIONS\n");
+}
