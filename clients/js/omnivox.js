@@ -5,7 +5,7 @@
 //   await client.publish('chat', { text: 'hi' });
 //
 // It speaks over a WebSocket; where none gets through, it receives over an event stream or else long polls, and publishes with requests.
-// A lost connection is replaced, and what was missed comes first. Invariant: `on message` sees each id of a channel once, in order.
+// A seat in a room (rtc.js) works on all of them. A lost connection is replaced, and what was missed comes first. Invariant: `on message` sees each id of a channel once, in order.
 
 const PATIENCE_MS = { open: 8_000, silence: 45_000, request: 20_000 };
 const BACKOFF_MS = { first: 250, most: 15_000 };
@@ -58,6 +58,10 @@ export class Client extends Emitter {
   #timer = null;
   #closed = false;
   #transport = 0;
+  /// Without a WebSocket: the seat in a room whose inbox is read too, where reading stands, and requests that must keep their order.
+  #seat = null;
+  #mark = undefined;
+  #said = Promise.resolve();
 
   constructor(url, options) {
     super();
@@ -101,16 +105,18 @@ export class Client extends Emitter {
     return this.http('POST', '/v1/publish', { channel, data, ...more });
   }
 
-  /// One message of the protocol and its answer. Only a WebSocket carries it.
+  /// One message of the protocol and its answer. Only a WebSocket carries all of them; `enter` with a `seat`, `signal` and `leave` go as requests, too.
   request(message) {
-    return this.#ask(message);
+    return this.#carrier?.change && this.#isOfRoom(message) ? this.#post(message) : this.#ask(message);
   }
 
-  /// One message that has no answer.
+  /// One message that has no answer; false when it could not be said now.
   tell(message) {
-    if (!this.#carrier?.send) return false;
-    this.#carrier.send(JSON.stringify(message));
-    return true;
+    if (this.#carrier?.change && this.#isOfRoom(message)) {
+      this.#post(message).catch((error) => this.emit('unsaid', { message, error }));
+      return true;
+    }
+    return this.#carrier?.send?.(JSON.stringify(message)) ?? false;
   }
 
   /// A request of the HTTP API.
@@ -129,6 +135,27 @@ export class Client extends Emitter {
     this.#carrier?.close();
     this.#fail(new Error('the client was closed'));
     this.#become('closed');
+  }
+
+  #isOfRoom({ type, channel, seat }) {
+    return (type === 'enter' && seat !== undefined) || (this.#seat?.channel === channel && ['signal', 'leave'].includes(type));
+  }
+
+  /// A message about a seat as a request, one after the other.
+  #post({ type, ...message }) {
+    const answer = this.#said.then(async () => {
+      if (type === 'enter' && this.#seat && this.#seat.channel !== message.channel) {
+        throw new Refused({ code: 'one_room', message: 'without a WebSocket a client has a seat in one room; make another client for another room' });
+      }
+      const proof = this.#seat ? { seat: this.#seat.seat, member: this.#seat.member } : {};
+      const said = await this.http('POST', `/v1/rooms/${type}`, { ...proof, ...message });
+      if (type === 'enter') this.#seat = { channel: message.channel, seat: message.seat, member: said.member, inbox: said.inbox, since: said.last };
+      if (type === 'leave') this.#seat = null;
+      if (type !== 'signal') this.#carrier?.change?.();
+      return said;
+    });
+    this.#said = answer.catch(() => {});
+    return answer;
   }
 
   #address(path) {
@@ -153,6 +180,11 @@ export class Client extends Emitter {
       address: (path) => this.#address(path),
       token: await this.#token().catch(() => undefined),
       channels: this.#channels,
+      reading: {
+        inbox: () => this.#seat?.inbox,
+        mark: () => this.#mark ?? this.#seat?.since,
+        reached: (mark) => { this.#mark = mark; },
+      },
       WebSocket: this.#options.WebSocket,
       opened: (carrier) => {
         opened = true;
@@ -171,6 +203,8 @@ export class Client extends Emitter {
   #lost(reason, opened) {
     if (this.#closed) return;
     this.#carrier = null;
+    // The inbox opens again when the seat was asked for again.
+    if (this.#seat) this.#seat.inbox = undefined;
     this.#fail(new Error(`the connection was lost: ${reason}`));
     // A transport that never opened, twice, is given up for the next one.
     if (!opened && ++this.#tries % 2 === 0) this.#transport = (this.#transport + 1) % this.#options.transports.length;
@@ -188,6 +222,7 @@ export class Client extends Emitter {
     if (!this.#carrier) return;
     if (!this.#carrier.send) {
       this.#carrier.change?.();
+      queueMicrotask(() => this.emit('subscribed', { channel, id: known.last }));
       return;
     }
     this.#ask({ type: 'subscribe', channel, presence: known.presence, ...(known.last ? { since: known.last } : {}) }).then(
@@ -267,7 +302,7 @@ function openWebSocket({ address, token, opened, message, lost, WebSocket = glob
     else socket.send('{"type":"ping"}');
   }, PATIENCE_MS.silence / 3);
   timer = setTimeout(() => end('it did not open in time'), PATIENCE_MS.open);
-  const carrier = { send: (text) => socket.readyState === 1 && socket.send(text), close: () => { done = true; clearInterval(heartbeat); clearTimeout(timer); socket.close(); } };
+  const carrier = { send: (text) => socket.readyState === 1 && (socket.send(text), true), close: () => { done = true; clearInterval(heartbeat); clearTimeout(timer); socket.close(); } };
   socket.onopen = () => {
     clearTimeout(timer);
     if (token) socket.send(JSON.stringify({ type: 'connect', token }));
@@ -281,23 +316,29 @@ function openWebSocket({ address, token, opened, message, lost, WebSocket = glob
   return null;
 }
 
-/// Requests for all channels from their last ids; started again whenever the channels change.
-function openPulling({ address, token, channels, opened, message, lost }, path, take) {
-  let [running, done, cursor, names] = [null, false, undefined, ''];
+/// Requests for all channels, and the inbox of a seat, from where reading stands; started again whenever they change. A cursor is a place in all
+/// channels together; one channel alone goes on from its last id.
+function openPulling({ address, token, channels, reading, opened, message, lost }, path, take) {
+  let [running, done] = [null, false];
   const run = async () => {
     running?.abort();
     const abort = running = new AbortController();
-    const wanted = [...channels.keys()];
-    if (wanted.join('\n') !== names) [cursor, names] = [wanted.length === 1 ? channels.get(wanted[0]).last : undefined, wanted.join('\n')];
-    if (wanted.length === 0) return;
+    const [wanted, inbox] = [[...channels.keys()], reading.inbox()];
+    if (wanted.length === 0 && !inbox) return;
+    const alone = wanted.length === 1 && !inbox;
+    let cursor = (alone ? channels.get(wanted[0]).last : undefined) ?? reading.mark();
     try {
       while (!done && running === abort) {
         const url = address(path);
         for (const channel of wanted) url.searchParams.append('channel', channel);
+        if (inbox) url.searchParams.set('inbox', inbox);
         if (cursor !== undefined) url.searchParams.set(path === '/v1/poll' ? 'last' : 'lastEventId', cursor);
         const response = await fetch(url, { signal: abort.signal, headers: token ? { authorization: `Bearer ${token}` } : {} });
         if (!response.ok) throw new Error(`status ${response.status}`);
-        await take(response, message, (id) => { cursor = id ?? cursor; });
+        await take(response, message, (id) => {
+          cursor = id ?? cursor;
+          if (cursor?.includes('.')) reading.reached(cursor);
+        });
       }
     } catch (error) {
       if (!done && running === abort) {

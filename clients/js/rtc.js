@@ -100,7 +100,7 @@ export class Room extends Emitter {
 
   get configuration() {
     const { iceTransportPolicy = 'all', iceServers = this.iceServers, relayOver } = this.#options;
-    const fits = (url) => !relayOver || url.endsWith(`?transport=${relayOver}`);
+    const fits = (url) => !relayOver || (relayOver === 'tls' ? url.startsWith('turns:') : url.startsWith('turn:') && url.endsWith(`?transport=${relayOver}`));
     const servers = iceServers.map((server) => ({ ...server, urls: [server.urls].flat().filter(fits) })).filter(({ urls }) => urls.length > 0);
     return { iceServers: servers, iceTransportPolicy, bundlePolicy: 'max-bundle' };
   }
@@ -116,8 +116,9 @@ export class Room extends Emitter {
     for (const known of [...this.#peers.keys()]) if (!here.has(known)) this.#drop(known);
     for (const peer of answer.peers) {
       const known = this.#peers.get(peer.member);
-      if (known) known.returned(peer.session);
-      else this.#add(peer);
+      if (!known) this.#add(peer);
+      else if (known.session !== peer.session) known.returned(peer.session);
+      else known.resume();
     }
     if (again) this.emit('returned');
   }
@@ -178,6 +179,8 @@ export class Peer extends Emitter {
   #timer = null;
   #early = [];
   #work = Promise.resolve();
+  /// A description that could not be said, because there was no connection to the server.
+  #unsaid = undefined;
 
   constructor({ member, session, user, data, polite }, configuration, say) {
     super();
@@ -219,8 +222,14 @@ export class Peer extends Emitter {
   returned(session) {
     if (session === this.session) return;
     this.session = session;
-    if (this.connection.signalingState === 'have-local-offer') this.#tell({ description: this.connection.localDescription });
-    else if (!['connected', 'new'].includes(this.state)) this.connection.restartIce();
+    this.resume();
+  }
+
+  /// This side or the other is connected to the server again: says again what may be lost.
+  resume() {
+    const { signalingState, localDescription } = this.connection;
+    this.#tell(signalingState === 'have-local-offer' ? { description: localDescription } : {});
+    if (signalingState === 'stable' && !['connected', 'new', 'connecting'].includes(this.state)) this.connection.restartIce();
   }
 
   /// Takes what the peer says. One thing after the other: a candidate never overtakes its description.
@@ -325,7 +334,12 @@ export class Peer extends Emitter {
     clearTimeout(this.#timer);
     this.#timer = null;
     const candidates = this.#candidates.splice(0);
-    if (data.description || candidates.length > 0) this.#say({ ...data, ...(candidates.length > 0 ? { candidates } : {}) });
+    const description = data.description ?? this.#unsaid;
+    this.#unsaid = undefined;
+    if (!description && candidates.length === 0) return;
+    if (this.#say({ ...(description ? { description } : {}), ...(candidates.length > 0 ? { candidates } : {}) })) return;
+    this.#unsaid = description;
+    this.#candidates.unshift(...candidates);
   }
 
   /// The perfect negotiation of the WebRTC specification.

@@ -1,6 +1,7 @@
 // Debian's Chromium, driven by playwright-core.
 
 import { chromium } from 'playwright-core';
+import { folder } from './programs.mjs';
 
 /// A page of a fresh browser; `hosts` maps names to 127.0.0.1, for pages that come from elsewhere; `anyCertificate` trusts every server.
 export async function page(t, { hosts = [], anyCertificate = false } = {}) {
@@ -21,4 +22,25 @@ export async function page(t, { hosts = [], anyCertificate = false } = {}) {
   opened.on('console', (message) => opened.said.push(message.text()));
   opened.on('pageerror', (error) => opened.said.push(`error: ${error.message}`));
   return opened;
+}
+
+/// A browser with a camera and a microphone that are none, whose pages may use them. Answers what opens pages; `trust` is the hash of a
+/// certificate's key, and only a profile of its own lets Chromium take that.
+export async function callers(t, { trust, bypassCSP = false } = {}) {
+  const args = [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    '--disable-dev-shm-usage', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--disable-features=WebRtcHideLocalIpsWithMdns',
+    ...(trust ? [`--ignore-certificate-errors-spki-list=${trust}`] : []),
+  ];
+  const executablePath = process.env.E2E_CHROMIUM ?? '/usr/bin/chromium';
+  const context = await chromium.launchPersistentContext(folder(t), { executablePath, args, bypassCSP, permissions: ['camera', 'microphone'] });
+  t.after(() => context.close());
+  return async (url) => {
+    const page = await context.newPage();
+    page.trouble = [];
+    page.on('pageerror', (error) => page.trouble.push(error.message));
+    page.on('console', (message) => { if (message.type() === 'error') page.trouble.push(message.text()); });
+    await page.goto(url);
+    return page;
+  };
 }

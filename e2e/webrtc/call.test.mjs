@@ -1,74 +1,84 @@
-// The /call page in two Chromium pages with fake media, over our own relay and nothing else: UDP, then TCP.
-// parts: chromium
-// budget: 120 s
+// The /call page in two Chromium pages with fake media: directly, and over our own relay and nothing else with UDP, TCP and TLS. Offers that
+// cross; a call that goes on while the connection to the server is cut; a page that is never told a credential of its own.
+// parts: chromium, openssl
+// budget: 240 s
 
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { test } from 'node:test';
-import { chromium } from 'playwright-core';
+import { certificate } from '../lib/own-certificate.mjs';
+import { callers } from '../lib/chromium.mjs';
+import { cuttingProxy } from '../lib/cutting-proxy.mjs';
+import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
+import { OPEN } from '../lib/settings.mjs';
 
-const FLAGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-  '--disable-sync', '--disable-dev-shm-usage', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-];
-
-async function browser(t) {
-  const opened = await chromium.launch({ executablePath: process.env.E2E_CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
-  t.after(() => opened.close());
-  return opened;
-}
-
-/// A page in the room, over the relay with that protocol alone. The page's own policy stays in force.
-async function enter(launched, server, name, protocol) {
-  const context = await launched.newContext({ permissions: ['camera', 'microphone'] });
-  const page = await context.newPage();
-  page.trouble = [];
-  page.on('pageerror', (error) => page.trouble.push(error.message));
-  page.on('console', (message) => { if (message.type() === 'error') page.trouble.push(message.text()); });
-  await page.goto(`${server.url}/call?room=meeting&policy=relay&over=${protocol}&name=${name}`);
+/// A page in the room.
+async function enter(open, url, name, more = {}) {
+  const page = await open(`${url}/call?${new URLSearchParams({ room: 'meeting', name, ...more })}`);
   await page.waitForFunction(() => window.call?.member);
   return page;
 }
 
-/// Asks until it is so; the server counts a moment later than the page sees.
-async function until(holds, what) {
-  const end = Date.now() + 20_000;
-  while (!await holds()) {
-    assert.ok(Date.now() < end, what);
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
+const pathOf = (page) => page.evaluate(() => window.call.peers[0]?.path());
+
+/// Pictures of both pages, wide and narrow, for a person to look at.
+async function show(pages, what) {
+  if (!process.env.E2E_SCREENSHOTS) return;
+  for (const [width, height] of [[1280, 800], [390, 844]]) {
+    for (const [index, page] of pages.entries()) {
+      await page.setViewportSize({ width, height });
+      await page.screenshot({ path: path.join(process.env.E2E_SCREENSHOTS, `call-${what}-${width}-${index}.png`) });
+    }
   }
 }
 
-for (const protocol of ['udp', 'tcp']) {
-  test(`a call over the relay with ${protocol}`, async (t) => {
-    const server = await omnivox(t);
-    const launched = await browser(t);
-    const ana = await enter(launched, server, 'Ana', protocol);
+const WAYS = [
+  ['directly', {}, 'host', undefined],
+  ...['udp', 'tcp', 'tls'].map((over) => [`over the relay with ${over}`, { policy: 'relay', over }, 'relay', over]),
+];
+
+for (const [what, more, kind, over] of WAYS) {
+  test(`a call ${what}`, async (t) => {
+    const { key, chain, spki } = certificate(t);
+    const server = await omnivox(t, { settings: `${OPEN}
+[turn]
+udp = ["127.0.0.1:0"]
+tcp = ["127.0.0.1:0"]
+tls = ["127.0.0.1:0"]
+certificate_file = "${chain}"
+private_key_file = "${key}"
+` });
+    const open = await callers(t, { trust: spki });
+    const ana = await enter(open, server.url, 'Ana', more);
     await ana.click('#camera');
-    const bob = await enter(launched, server, 'Bob', protocol);
+    const bob = await enter(open, server.url, 'Bob', more);
     await bob.click('#camera');
     for (const page of [ana, bob]) {
       let path;
-      await until(async () => (path = await page.evaluate(() => window.call.peers[0]?.path()))?.framesDecoded > 5, 'video arrives');
-      assert.deepEqual([path.local.type, path.remote.type, path.local.relayProtocol], ['relay', 'relay', protocol]);
+      await until(async () => (path = await pathOf(page))?.framesDecoded > 5, 'video arrives', 30_000);
+      assert.deepEqual([path.local.type, path.remote.type], [kind, kind]);
+      if (over) assert.equal(path.local.relayProtocol, over);
+      await page.waitForSelector(`#paths svg.${kind}`);
     }
     await ana.fill('#say input', 'hi Bob');
     await ana.click('#say button');
     await bob.waitForFunction(() => document.getElementById('chat').textContent.includes('Ana: hi Bob'));
-    await ana.waitForSelector('#paths svg.relay');
-    if (process.env.E2E_SCREENSHOT) await ana.screenshot({ path: process.env.E2E_SCREENSHOT });
-    assert.ok(await server.metric('omnivox_turn_allocations') >= 2, 'the relay is ours');
+    const allocations = () => server.metric('omnivox_turn_allocations');
+    if (over) assert.ok(await allocations() >= 2, 'the relay is ours');
+    await show([ana, bob], over ?? kind);
     await bob.click('#leave');
     await ana.waitForFunction(() => window.call.peers.length === 0);
-    await until(async () => await server.metric('omnivox_turn_allocations') === 0, 'nobody relays any more');
+    await ana.click('#leave');
+    await until(async () => await allocations() === 0, 'nobody relays any more');
     assert.deepEqual([ana.trouble, bob.trouble], [[], []]);
   });
 }
 
 test('crossing offers are settled', async (t) => {
   const server = await omnivox(t);
-  const launched = await browser(t);
-  const [ana, bob] = [await enter(launched, server, 'Ana', 'udp'), await enter(launched, server, 'Bob', 'udp')];
+  const open = await callers(t);
+  const [ana, bob] = [await enter(open, server.url, 'Ana', { policy: 'relay' }), await enter(open, server.url, 'Bob', { policy: 'relay' })];
   const roles = await Promise.all([ana, bob].map((page) => page.waitForFunction(() => window.call.peers.length === 1).then(() => page.evaluate(() => window.call.peers[0].polite))));
   assert.deepEqual(roles, [false, true], 'the later one is polite');
   for (const page of [ana, bob]) await page.waitForFunction(() => window.call.peers[0].channel?.readyState === 'open');
@@ -82,4 +92,40 @@ test('crossing offers are settled', async (t) => {
     });
   }
   assert.deepEqual([ana.trouble, bob.trouble], [[], []]);
+});
+
+test('the call lives on while the connection to the server is cut, and is negotiated again afterwards', async (t) => {
+  const server = await omnivox(t);
+  const proxy = await cuttingProxy(t, { port: server.port, seed: 1 });
+  proxy.calm();
+  const open = await callers(t);
+  const more = { policy: 'relay', transports: 'websocket' };
+  const ana = await enter(open, proxy.url, 'Ana', more);
+  const bob = await enter(open, server.url, 'Bob', more);
+  await ana.click('#camera');
+  await until(async () => (await pathOf(bob))?.framesDecoded > 5, 'video arrives', 30_000);
+  const before = await ana.evaluate(() => {
+    window.connection = window.call.peers[0].connection;
+    window.states = [];
+    window.connection.addEventListener('connectionstatechange', () => window.states.push(window.connection.connectionState));
+    window.returned = new Promise((resolve) => { window.call.on('returned', () => resolve(window.call.member)); });
+    return window.call.member;
+  });
+  const frames = (await pathOf(bob)).framesDecoded;
+  proxy.cutAll();
+  // What is negotiated while there is no connection is said once there is one again.
+  await ana.evaluate(() => { window.call.peers[0].connection.addTransceiver('audio'); });
+  await bob.click('#camera');
+  assert.equal(await ana.evaluate(() => window.returned), before, 'the same seat');
+  await until(async () => (await pathOf(bob)).framesDecoded > frames + 5, 'the video went on');
+  await until(async () => (await pathOf(ana))?.framesDecoded > 5, 'and what was negotiated afterwards arrives', 30_000);
+  for (const page of [ana, bob]) {
+    await page.waitForFunction(() => {
+      const { connection } = window.call.peers[0];
+      return connection.signalingState === 'stable' && connection.getTransceivers().every(({ mid }) => mid !== null);
+    });
+  }
+  const after = await ana.evaluate(() => [window.call.peers[0].connection === window.connection, window.states]);
+  assert.deepEqual(after, [true, []], 'one and the same connection, never interrupted');
+  assert.ok(proxy.cuts > 0);
 });

@@ -35,6 +35,8 @@ pub(crate) const PARTS: &[Part] = &[
     debian("coturn", "turnserver", &["coturn"]),
     debian("openssl", "openssl", &["openssl"]),
     debian("systemd", "systemd-socket-activate", &["systemd"]),
+    debian("openssl", "openssl", &["openssl"]),
+    debian("netns", "iptables", &["iproute2", "iptables"]),
     debian("valgrind", "valgrind", &["valgrind"]),
     Part { name: "pebble", program: "target/pebble/pebble", packages: &[], optional: true },
     Part { name: "autobahn", program: "target/autobahn/bin/wstest", packages: &[], optional: true },

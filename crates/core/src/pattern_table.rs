@@ -80,9 +80,12 @@ impl PatternTable {
         Some(key.app.clone())
     }
 
-    /// The patterns of the app that mean the channel.
+    /// The patterns of the app that mean the channel. None means the inbox of a seat, not even the one that means everything.
     pub fn matching(&self, app: &AppId, channel: &ChannelName) -> SmallVec<[u32; 4]> {
         let mut found = SmallVec::new();
+        if channel.is_inbox() {
+            return found;
+        }
         if let Some(app) = self.apps.get(app) {
             app.index.matches(channel.as_str(), |at| found.push(*at));
         }
@@ -156,6 +159,15 @@ mod tests {
         let draft = Draft::new(channel, Payload::Text(Bytes::new()));
         let cursor = Cursor { epoch: Epoch(1), stamp };
         Arc::new(Publication { app: app.clone(), draft, places: SmallVec::from_elem(place, 1), cursor, at_ms: 0 })
+    }
+
+    #[test]
+    fn no_pattern_means_an_inbox() {
+        let app = AppId::parse("demo").unwrap();
+        let mut table = PatternTable::default();
+        let at = table.gate(&PatternKey { app: app.clone(), pattern: Pattern::All }, 7);
+        assert_eq!(table.matching(&app, &ChannelName::parse("~a").unwrap()).as_slice(), [at]);
+        assert!(table.matching(&app, &ChannelName::inbox("~a")).is_empty());
     }
 
     #[test]

@@ -181,7 +181,11 @@ pub fn news(room: &ChannelName, member: &Member, came: bool, to: &str) -> Draft 
     let mut body = BytesMut::with_capacity(200);
     body.put_slice(b"{\"channel\":");
     json_text(room.as_str(), &mut body);
-    body.put_slice(if came { b",\"action\":\"enter\",\"member\":{\"session\":\"" } else { b",\"action\":\"leave\",\"member\":{\"session\":\"" });
+    body.put_slice(if came {
+        b",\"action\":\"enter\",\"member\":{\"session\":\""
+    } else {
+        b",\"action\":\"leave\",\"member\":{\"session\":\""
+    });
     body.put_slice(member.session.to_string().as_bytes());
     body.put_slice(b"\",\"key\":");
     json_text(&member.key, &mut body);
@@ -261,7 +265,8 @@ mod tests {
     #[test]
     fn a_signal_is_for_one_member_and_says_who_sent_it() {
         let session = SessionId { node: 1, shard: 2, slot: 3, generation: 4 };
-        let signal = Signal { channel: ChannelName::parse("a\"b\\").unwrap(), from: None, to: "~x".into(), data: Bytes::from_static(b"[1, 2]") };
+        let signal =
+            Signal { channel: ChannelName::parse("a\"b\\").unwrap(), from: None, to: "~x".into(), data: Bytes::from_static(b"[1, 2]") };
         let draft = signal.draft("~m", [session]);
         assert_eq!(draft.payload.bytes(), br#"{"channel":"a\"b\\","from":"~m","data":[1, 2]}"#.as_slice());
         assert!(draft.audience.admits(session, None));

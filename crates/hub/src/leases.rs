@@ -90,7 +90,8 @@ impl Leases {
                 known.principal = principal;
             }
             hashbrown::hash_map::Entry::Vacant(_) if taken >= most => {
-                let words = format!("this server keeps {most} seats of members without a connection already; use a WebSocket, or come again");
+                let words =
+                    format!("this server keeps {most} seats of members without a connection already; use a WebSocket, or come again");
                 return Err(Denied::Limit { setting: "seats_leased_max", words: words.into() });
             }
             hashbrown::hash_map::Entry::Vacant(free) => {

@@ -13,7 +13,8 @@ const who = address.searchParams.get('name') || `guest ${Math.floor(Math.random(
 $('room').textContent = name;
 $('relay').checked = address.searchParams.get('policy') === 'relay';
 
-const client = connect(location.origin, { transports: ['websocket'] });
+// `?transports=poll` asks for one way in particular.
+const client = connect(location.origin, address.searchParams.has('transports') ? { transports: address.searchParams.get('transports').split(',') } : {});
 client.on('state', (state) => { $('state').textContent = state === 'open' ? 'connected' : state; });
 
 const relayOver = address.searchParams.get('over') ?? undefined;
@@ -32,6 +33,7 @@ function figureOf(peer) {
   if (!figures.has(peer)) {
     const figure = document.createElement('figure');
     const video = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true });
+    video.setAttribute('aria-label', `Picture of ${title(peer)}`);
     const caption = document.createElement('figcaption');
     caption.textContent = title(peer);
     figure.append(video, caption);

@@ -19,8 +19,8 @@ use omnivox_core::{
 use super::codes::{self, Refusal};
 use super::render::{self, Object};
 use super::request::{Channels, Connecting, Cors, Patterns, refused};
-use super::settings::Format;
 use super::rooms::Keeping;
+use super::settings::Format;
 use super::{NativeSettings, formats};
 
 /// One event stream.

@@ -197,9 +197,8 @@ impl PeerSession {
 
     fn on_timeout(&mut self, now: Instant, actions: &mut Actions) {
         if self.silent_until().is_some_and(|until| until <= now) {
-            self.state = State::Closed;
             actions.push(Action::Push(close_frame()));
-            return actions.push(Action::End);
+            return self.end(actions);
         }
         if self.next_look.is_none_or(|look| look > now) {
             return;
@@ -216,6 +215,17 @@ impl PeerSession {
         for to in expired {
             self.expire(&to, actions);
         }
+    }
+
+    /// The peer is gone, and its id is free at once: whoever comes back shows the same token and has it again.
+    fn end(&mut self, actions: &mut Actions) {
+        if matches!(self.state, State::Claiming | State::Open) {
+            let seat = Arc::from(format!("{SEAT_MARK}{}", self.own_id()));
+            let ticket = self.ticket();
+            actions.run(ticket, Command::Leave(self.settings.channel.clone(), seat));
+        }
+        self.state = State::Closed;
+        actions.push(Action::End);
     }
 
     fn silent_until(&self) -> Option<Instant> {
@@ -262,7 +272,7 @@ impl Session for PeerSession {
             Input::Reply(ticket, outcome) => self.on_reply(now, ticket, outcome, actions),
             Input::Control(control) => self.on_control(control, actions),
             Input::Timeout => self.on_timeout(now, actions),
-            Input::Abandoned(_) | Input::Detached(_) => actions.push(Action::End),
+            Input::Abandoned(_) | Input::Detached(_) => self.end(actions),
             Input::Binary(..) | Input::Answered(_) | Input::Event(_) => {}
         }
     }

@@ -129,7 +129,9 @@ impl World {
         let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Outcome::Joined(joined))) => {
-                let text = |(letter, _): &(Arc<omnivox_core::Publication>, usize)| String::from_utf8_lossy(letter.draft.payload.bytes()).into_owned();
+                let text = |(letter, _): &(Arc<omnivox_core::Publication>, usize)| {
+                    String::from_utf8_lossy(letter.draft.payload.bytes()).into_owned()
+                };
                 Ok(joined.missed.iter().map(text).collect())
             }
             other => panic!("not subscribed: {other:?}"),
@@ -301,7 +303,9 @@ fn an_inbox_opens_to_its_key_and_to_nothing_else() {
     let query = omnivox_core::engine::HistoryQuery { since: None, before: None, most: 9, newest_first: false };
     assert!(matches!(world.run(4, Command::History(inbox.clone(), query)), Err(Denied::Forbidden(_))));
     let draft = omnivox_core::Draft::new(inbox.clone(), omnivox_core::Payload::Json(Bytes::from_static(b"1")));
-    let Ok(Reply::Published(published)) = world.run(4, Command::Publish(smallvec::SmallVec::from_elem(Box::new(draft), 1))) else { panic!() };
+    let Ok(Reply::Published(published)) = world.run(4, Command::Publish(smallvec::SmallVec::from_elem(Box::new(draft), 1))) else {
+        panic!()
+    };
     assert!(matches!(published[0], Err(Denied::Forbidden(_))));
     world.signal(1, &ana.member).unwrap_err();
     let Ok(Reply::Channels(channels)) = world.run(4, Command::Channels("".into())) else { panic!() };

@@ -260,7 +260,8 @@ impl Stage<'_> {
     fn leased(&mut self, channel: &ChannelName, claim: &Claim) -> Result<Member, Denied> {
         let claimed = Seat { channel: channel.clone(), claim: claim.clone(), data: None, leased: true };
         let key = self.hub.claim(&claimed).map(|(key, _)| key);
-        let found = self.hub.members(channel).into_iter().find(|member| Some(&*member.key) == key.as_deref() && member.session.is_of_lease());
+        let found =
+            self.hub.members(channel).into_iter().find(|member| Some(&*member.key) == key.as_deref() && member.session.is_of_lease());
         found.ok_or_else(|| Denied::NotFound("this seat is not kept here, or no longer; enter the room again".into()))
     }
 

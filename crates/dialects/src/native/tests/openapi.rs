@@ -84,7 +84,8 @@ fn the_file_names_the_members_of_answers() {
     let member = Member { session, key: "".into(), user: None, data: None };
     let published = Published { places: std::iter::once(place).collect(), cursor, duplicate: false };
     let page = HistoryPage { publications: Vec::new(), position, gap: false, more: false };
-    let ice = IceServers { stun: vec!["stun:a".into()], turn: Vec::new(), username: "".into(), credential: "".into(), ttl_s: 1, expires_s: 1 };
+    let ice =
+        IceServers { stun: vec!["stun:a".into()], turn: Vec::new(), username: "".into(), credential: "".into(), ttl_s: 1, expires_s: 1 };
     let inbox = Inbox { key: "~a.k".into(), since: cursor, kept_ms: 1 };
     let seated = Seated { member: "~a".into(), peers: Vec::new(), ice: Some(Box::new(ice)), inbox: Some(Box::new(inbox)) };
     let summary = ChannelSummary { channel: channel.clone(), position, members: 1 };

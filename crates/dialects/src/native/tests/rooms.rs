@@ -188,6 +188,8 @@ fn requests_of_rooms_are_refused_with_what_is_wrong() {
     refused("signal", r#"{"channel":"room","seat":"0123456789abcdef","to":"~2"}"#, 404, r#"not_found","message":"this seat is not kept"#);
     refused("leave", r#"{"channel":"room","seat":"0123456789abcdef"}"#, 404, r#"not_found"#);
     refused("leave", r#"{"channel":"room""#, 400, r#"invalid_json"#);
-    check("> POST /v1/rooms/enter\n    content-type: text/plain\n    | {}\n< 415 application/json {\"error\":{\"code\":\"unsupported_media_type\"…\n");
+    check(
+        "> POST /v1/rooms/enter\n    content-type: text/plain\n    | {}\n< 415 application/json {\"error\":{\"code\":\"unsupported_media_type\"…\n",
+    );
     check("> GET /v1/rooms/enter\n< 405 application/json {\"error\":{\"code\":\"method_not_allowed\"…\n    allow: POST, OPTIONS\n");
 }

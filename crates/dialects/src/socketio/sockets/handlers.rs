@@ -6,6 +6,7 @@
 //! | `leave`, `unsubscribe` | room or rooms | `{ok}` |
 //! | `publish` | room, event, …arguments, or `{room, event?, data?, id?}` | `{ok, id, offset}` |
 //! | `presence` | room | `{ok, room, members}` |
+//! | `room:enter`, `room:signal`, `room:leave` | see [`super::seats`] | |
 //! | any other | anything | `{ok}` |
 //!
 //! Any other event goes to the rooms that the socket is in, the socket itself spared, as `socket.to(room)` does in the reference. A refusal
@@ -70,6 +71,11 @@ impl Answer<'_> {
 }
 
 impl Asker {
+    /// The number of the acknowledgement, when one is wanted.
+    pub(super) fn waits_under(&self) -> Option<u64> {
+        self.id
+    }
+
     /// For what the server does of its own accord; a refusal is told as one of a join.
     pub(super) fn nobody(record: &Arc<Record>) -> Self {
         Self::for_number(record, None)
@@ -106,6 +112,7 @@ impl Sockets {
             "leave" | "unsubscribe" => self.leave(asker, &call, line),
             "publish" => self.publish(asker, &call, line),
             "presence" => self.members(asker, &call, line),
+            "room:enter" | "room:signal" | "room:leave" => self.seat_event(asker, &call, line),
             _ => self.broadcast(asker, &call, line),
         };
         if let Err((asker, denied)) = outcome {

@@ -10,6 +10,7 @@ mod errands;
 mod handlers;
 pub(super) mod requests;
 mod restore;
+mod seats;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use std::time::Instant;
 use omnivox_core::command::{Delivery, Enter};
 use omnivox_core::session::OpenContext;
 use omnivox_core::{
-    CloseReason, Command, Control, Denied, EncodingKey, Event, Framing, Principal, Publication, Reply, Request, SessionId, Ticket,
+    ChannelName, CloseReason, Command, Control, Denied, EncodingKey, Event, Framing, Principal, Publication, Reply, Request, SessionId,
+    Ticket,
 };
 use smallvec::SmallVec;
 
@@ -86,6 +88,7 @@ enum Pending {
     Leave(Asker),
     Publish(Asker),
     Members(Asker, Box<str>),
+    Seat(Asker, ChannelName),
     /// Nobody waits, but a refusal is reported.
     Enter(Asker),
     /// Nobody waits.
@@ -171,12 +174,13 @@ impl Sockets {
                 let members = members.iter().map(MemberShown::of).collect();
                 self.answer(&asker, &Answer { room: Some(&room), members: Some(members), ..Answer::ok() }, line);
             }
+            (Pending::Seat(asker, room), Ok(Reply::Seated(seated))) => self.seated(&asker, &room, &seated, line),
             (Pending::Leave(asker), Ok(_)) => self.answer(&asker, &Answer::ok(), line),
             (Pending::Join(asker, _) | Pending::Publish(asker) | Pending::Members(asker, _) | Pending::Leave(asker), Err(denied)) => {
                 self.fail(&asker, &denied, line);
             }
-            (Pending::Enter(asker), Err(denied)) => self.fail(&asker, &denied, line),
-            (Pending::Connect | Pending::Join(..) | Pending::Publish(_) | Pending::Members(..), Ok(_)) => {
+            (Pending::Enter(asker) | Pending::Seat(asker, _), Err(denied)) => self.fail(&asker, &denied, line),
+            (Pending::Connect | Pending::Join(..) | Pending::Publish(_) | Pending::Members(..) | Pending::Seat(..), Ok(_)) => {
                 debug_assert!(false, "a command gets its own kind of reply");
             }
             (Pending::Enter(_) | Pending::Quiet, _) => {}
@@ -266,7 +270,7 @@ impl Sockets {
     }
 
     /// Appears in a room's presence set.
-    fn enter(&mut self, asker: Asker, channel: &omnivox_core::ChannelName, presence: Presence, line: &mut Line<'_>) {
+    fn enter(&mut self, asker: Asker, channel: &ChannelName, presence: Presence, line: &mut Line<'_>) {
         let enter = Enter { channel: channel.clone(), key: asker.record.id.clone(), data: presence.data, update_only: false };
         let ticket = self.ticket(Pending::Enter(asker));
         line.run(ticket, Command::Enter(Box::new(enter)));

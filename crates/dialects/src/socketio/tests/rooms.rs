@@ -326,3 +326,27 @@ fn messagepack_clients_share_the_rooms() {
         "#,
     );
 }
+
+#[test]
+fn members_of_a_room_signal_to_each_other() {
+    connected(
+        r#"
+        > 421["room:enter",{"room":"a","seat":"0123456789abcdef","data":{"name":"Ana"}}]
+        ? seat a secret 0123456789abcdef {"name":"Ana"}
+        < 431[{"ok":true,"room":"a","member":"~1","peers":[],"iceServers":[{"urls":["stun:relay.test:3478"]},{"urls":["turn:relay.test:3478?transport=udp","turn:relay.test:3478?transport=tcp"],"username":"1700000600:demo/ana/room","credential":"cGFzc3dvcmQ="}],"ttl":600,"expires_at":1700000600}]
+        > 422["room:signal",{"room":"a","to":"~1","data":[1]}]
+        ? signal a ~1 [1]
+        < 42["signal",{"channel":"a","from":"~1","data":[1]}]
+        < 432[{"ok":true}]
+        > 423["room:signal",{"room":"a","to":"~9","data":1}]
+        < 433[{"ok":false,"error":{"code":"not_found","message":"…"}}]
+        > 424["room:signal",{"room":"a","data":1}]
+        < 434[{"ok":false,"error":{"code":"invalid","message":"`to` is missing in `room:signal`"}}]
+        > 425["room:enter","a"]
+        < 435[{"ok":false,"error":{"code":"invalid","message":"`room:enter` takes one object…
+        > 426["room:leave",{"room":"a","member":"~1"}]
+        ? leave a ~1
+        < 436[{"ok":true}]
+        "#,
+    );
+}
