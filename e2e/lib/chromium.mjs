@@ -1,7 +1,9 @@
 // Debian's Chromium, driven by playwright-core.
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { chromium } from 'playwright-core';
-import { folder } from './programs.mjs';
 
 /// A page of a fresh browser; `hosts` maps names to 127.0.0.1, for pages that come from elsewhere; `anyCertificate` trusts every server.
 export async function page(t, { hosts = [], anyCertificate = false } = {}) {
@@ -33,8 +35,15 @@ export async function callers(t, { trust, bypassCSP = false } = {}) {
     ...(trust ? [`--ignore-certificate-errors-spki-list=${trust}`] : []),
   ];
   const executablePath = process.env.E2E_CHROMIUM ?? '/usr/bin/chromium';
-  const context = await chromium.launchPersistentContext(folder(t), { executablePath, args, bypassCSP, permissions: ['camera', 'microphone'] });
-  t.after(() => context.close());
+  const profile = mkdtempSync(path.join(tmpdir(), 'omnivox-e2e-'));
+  const context = await chromium.launchPersistentContext(profile, { executablePath, args, bypassCSP, permissions: ['camera', 'microphone'] });
+  t.after(async () => {
+    await context.close();
+    // The browser's last processes may still be writing.
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+  });
+  // Chromium asks for one wherever a page names none.
+  await context.route('**/favicon.ico', (route) => route.fulfill({ status: 204 }));
   return async (url) => {
     const page = await context.newPage();
     page.trouble = [];

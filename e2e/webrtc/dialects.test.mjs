@@ -70,7 +70,7 @@ test('four pages on four dialects', async (t) => {
   const open = await callers(t, { bypassCSP: true });
   const pages = [];
   for (const way of WAYS) {
-    const page = await open(`${server.url}/`);
+    const page = await open(`${server.url}/health`);
     if (way === 'socketio') await page.addScriptTag({ path: SOCKET_IO });
     await page.evaluate(enter, way);
     pages.push(page);
