@@ -314,7 +314,11 @@ export class Peer extends Emitter {
 
   #use(channel) {
     this.channel = channel;
+    let told = false;
     const opened = () => {
+      // A channel that the other side made is open already, and says so all the same.
+      if (told) return;
+      told = true;
       for (const text of this.#early.splice(0)) channel.send(text);
       this.emit('open');
     };

@@ -36,3 +36,45 @@ test('two peers in a page', async (t) => {
   assert.match(got.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4/);
   assert.deepEqual({ ...got, id: undefined }, { id: undefined, there: { text: 'hi' }, back: { back: 'hi' }, taken: 'unavailable-id', absent: 'peer-unavailable' });
 });
+
+test('an id of the server, a key that is wrong, a peer that comes late, reconnect()', async (t) => {
+  const server = await omnivox(t);
+  const { json: { iceServers } } = await server.get('/v1/ice?channel=peerjs');
+  const tab = await page(t);
+  await tab.goto(`${server.url}/`);
+  await tab.addScriptTag({ path: CLIENT });
+  const got = await tab.evaluate(async ({ port, iceServers }) => {
+    const options = { host: '127.0.0.1', port, path: '/peerjs', config: { iceServers, iceTransportPolicy: 'relay' } };
+    const once = (target, event) => new Promise((resolve) => { target.once(event, resolve); });
+    const wrong = await once(new window.Peer('eve', { ...options, key: 'other' }), 'error');
+    const ana = new window.Peer(options);
+    const id = await once(ana, 'open');
+    // What is said to it before it is there waits for it.
+    const early = ana.connect('late');
+    const opened = once(early, 'open');
+    const late = new window.Peer('late', options);
+    const met = await once(late, 'connection');
+    await opened;
+    // The connection between the two goes on without the server, and the same id is had again.
+    const disconnected = once(ana, 'disconnected');
+    ana.disconnect();
+    await disconnected;
+    const hears = once(met, 'data');
+    early.send('still here');
+    const heard = await hears;
+    const again = once(ana, 'open');
+    ana.reconnect();
+    const sameId = await again;
+    const back = late.connect(id);
+    await once(back, 'open');
+    late.destroy();
+    // The server learns of it on another connection than the next one's, so that may be a moment early.
+    let free;
+    do {
+      const next = new window.Peer('late', options);
+      free = await Promise.race([once(next, 'open'), once(next, 'error').then(({ type }) => type)]);
+    } while (free === 'unavailable-id');
+    return { wrong: wrong.type, id, sameId, heard, free };
+  }, { port: server.port, iceServers });
+  assert.deepEqual(got, { wrong: 'server-error', id: got.id, sameId: got.id, heard: 'still here', free: 'late' });
+});

@@ -65,3 +65,42 @@ test('where there is no WebSocket the next transport is taken', async (t) => {
   await new Promise((resolve) => { client.on('state', (state) => state === 'open' && resolve()); });
   assert.equal(client.transport, 'stream');
 });
+
+const opened = (client) => (client.state === 'open' ? undefined : new Promise((resolve) => { client.on('state', (state) => state === 'open' && resolve()); }));
+
+for (const transport of ['websocket', 'stream', 'poll']) {
+  test(`a seat in a room over a ${transport}: what is said comes once and in order`, async (t) => {
+    const server = await omnivox(t);
+    const options = { transports: [transport], WebSocket };
+    const [one, two] = [connect(server.url, options), connect(server.url, options)];
+    t.after(() => { one.close(); two.close(); });
+    for (const client of [one, two]) await opened(client);
+    const first = await one.request({ type: 'enter', channel: 'room', seat: 'the seat of the first one' });
+    const second = await two.request({ type: 'enter', channel: 'room', seat: 'the seat of the second one' });
+    assert.deepEqual(second.peers.map(({ member, polite }) => [member, polite]), [[first.member, true]]);
+    assert.ok(Array.isArray(second.iceServers));
+    const heard = [];
+    const all = new Promise((resolve) => {
+      one.on('signal', ({ from, data }) => { assert.equal(from, second.member); if (heard.push(data) === 20) resolve(); });
+    });
+    for (let count = 0; count < 20; count += 1) assert.equal(two.tell({ type: 'signal', channel: 'room', to: first.member, data: count }), true);
+    await all;
+    assert.deepEqual(heard, Array.from({ length: 20 }, (_, count) => count));
+    const again = await one.request({ type: 'enter', channel: 'room', seat: 'the seat of the first one', member: first.member });
+    assert.equal(again.member, first.member, 'the same secret, the same seat');
+    await two.request({ type: 'leave', channel: 'room', key: second.member });
+    const { json: { members } } = await server.get('/v1/presence?channel=room');
+    assert.deepEqual(members.map(({ key }) => key), [first.member]);
+  });
+}
+
+test('without a WebSocket a client has a seat in one room at a time', async (t) => {
+  const server = await omnivox(t);
+  const client = connect(server.url, { transports: ['poll'] });
+  t.after(() => client.close());
+  await opened(client);
+  await client.request({ type: 'enter', channel: 'a', seat: 'a seat in some room' });
+  await assert.rejects(client.request({ type: 'enter', channel: 'b', seat: 'a seat in some room' }), { code: 'one_room' });
+  await client.request({ type: 'leave', channel: 'a' });
+  assert.ok((await client.request({ type: 'enter', channel: 'b', seat: 'a seat in some room' })).member);
+});

@@ -281,7 +281,7 @@ mod tests {
         let member = Member { session, key: "~x".into(), user: None, data: Some(Bytes::from_static(b"{}")) };
         let draft = news(&ChannelName::parse("room").unwrap(), &member, true, "~m");
         let says = r#"{"channel":"room","action":"enter","member":{"session":"00000001-2-3-4","key":"~x","user":null,"data":{}}}"#;
-        assert_eq!((draft.payload.bytes(), draft.event.as_deref()), (says.as_bytes(), Some("presence")));
+        assert_eq!((&draft.payload.bytes()[..], draft.event.as_deref()), (says.as_bytes(), Some("presence")));
         assert_eq!(draft.channels[0], ChannelName::inbox("~m"));
     }
 

@@ -103,9 +103,10 @@ impl Door<'_> {
             members_max: limits.members_per_channel_max,
         };
         let leases = self.hub.leases.clone();
+        let locating = self.hub.log().locate(&self.app.id, "");
         let beginning = if wish.leased { Some(self.beginning(&wish.channel, &member, name.key, session)?) } else { None };
         Ok(Box::pin(async move {
-            let Some((beginning, locating)) = beginning else {
+            let Some(beginning) = beginning else {
                 let peers = taking.take().await?;
                 leases.end(&taking.key.app, &taking.own.key);
                 return Ok(taking.seated(peers, ice, None));
@@ -123,21 +124,20 @@ impl Door<'_> {
         }))
     }
 
-    /// The lease of a seat to be, and the question where its inbox begins.
+    /// The lease of a seat to be; where its inbox begins is known later.
     fn beginning(
         &self,
         channel: &ChannelName,
         member: &Arc<str>,
         key: Option<String>,
         session: SessionId,
-    ) -> Result<(leases::Beginning, Task<(Option<Cursor>, Cursor)>), Denied> {
+    ) -> Result<leases::Beginning, Denied> {
         let key = key.ok_or_else(|| Denied::Invalid("a chosen name can't be had without a connection; use a WebSocket".into()))?;
         let principal = self.caller.principal.clone().ok_or_else(|| Denied::Unauthorized("connect first".into()))?;
         let since = Cursor { epoch: Epoch(0), stamp: 0 };
         let inbox = Inbox { key: format!("{member}.{key}").into(), since, kept_ms: self.hub.kept_ms() };
         let (until_ms, most) = (self.hub.leased_until_ms(), self.hub.limits().seats_leased_max);
-        let beginning = leases::Beginning { channel: channel.clone(), principal, session, until_ms, most, inbox };
-        Ok((beginning, self.hub.log().locate(&self.app.id, "")))
+        Ok(leases::Beginning { channel: channel.clone(), principal, session, until_ms, most, inbox })
     }
 
     /// Takes what the caller says to the session in one seat.

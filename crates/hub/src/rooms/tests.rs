@@ -302,7 +302,7 @@ fn an_inbox_opens_to_its_key_and_to_nothing_else() {
     let inbox = ChannelName::inbox(&ana.member);
     let query = omnivox_core::engine::HistoryQuery { since: None, before: None, most: 9, newest_first: false };
     assert!(matches!(world.run(4, Command::History(inbox.clone(), query)), Err(Denied::Forbidden(_))));
-    let draft = omnivox_core::Draft::new(inbox.clone(), omnivox_core::Payload::Json(Bytes::from_static(b"1")));
+    let draft = omnivox_core::Draft::new(inbox, omnivox_core::Payload::Json(Bytes::from_static(b"1")));
     let Ok(Reply::Published(published)) = world.run(4, Command::Publish(smallvec::SmallVec::from_elem(Box::new(draft), 1))) else {
         panic!()
     };
