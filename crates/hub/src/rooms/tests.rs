@@ -128,7 +128,7 @@ impl World {
         let caller = Caller { session: session(slot), principal, subscriptions: 0 };
         let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(Outcome::Joined(joined))) => {
+            Poll::Ready(Ok(Outcome::Joined(_, joined))) => {
                 let text = |(letter, _): &(Arc<omnivox_core::Publication>, usize)| {
                     String::from_utf8_lossy(letter.draft.payload.bytes()).into_owned()
                 };
