@@ -29,6 +29,7 @@ use crate::api_key::{self, ApiKey, ApiKeys};
 use crate::error::AuthError;
 use crate::explain::Explanation;
 use crate::key::{Algorithm, KeyError, VerificationKey};
+use crate::key_set::KeySet;
 use crate::mercure::{self, Scope};
 use crate::revocation::Revocations;
 use crate::secret::Secret;
@@ -73,6 +74,18 @@ impl Settings {
             signature_window_ms: WINDOW_MS,
             memory: MemoryLimits::default(),
         })
+    }
+
+    /// Goes on with the key sets that are there already, where they are the same: their keys stay in use until new ones come.
+    pub fn keep_key_sets(&mut self, known: &[Arc<KeySet>]) {
+        for trust in &mut self.trusts {
+            if let Keys::Fetched(set) = &mut trust.keys
+                && let Some(same) = known.iter().find(|same| same.location() == set.location() && same.policy() == set.policy())
+            {
+                same.want();
+                *set = same.clone();
+            }
+        }
     }
 
     /// An app without secrets, for `dev`: everybody is anonymous.
@@ -157,6 +170,14 @@ impl Authenticator {
     /// The app.
     pub const fn app(&self) -> &Arc<App> {
         &self.app
+    }
+
+    /// The key sets that have to be kept fresh.
+    pub fn key_sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
+        self.trusts.iter().filter_map(|trust| match &trust.keys {
+            Keys::Fetched(set) if !set.location().is_empty() => Some(set),
+            Keys::Fetched(_) | Keys::Pinned(_) => None,
+        })
     }
 
     /// What outlives the settings.

@@ -103,6 +103,7 @@ pub enum Lookup {
 #[derive(Debug)]
 pub struct KeySet {
     policy: KeySetPolicy,
+    location: Box<str>,
     signer: Signer,
     state: RwLock<State>,
 }
@@ -124,7 +125,17 @@ impl KeySet {
 
     /// The same; `name`, its address, stands for it in principals.
     pub fn named(name: &str, policy: KeySetPolicy) -> Self {
-        Self { policy, signer: signer("set", &[name.as_bytes()]), state: RwLock::default() }
+        Self { policy, location: name.into(), signer: signer("set", &[name.as_bytes()]), state: RwLock::default() }
+    }
+
+    /// Where it is fetched from.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Somebody says that it may have changed.
+    pub fn want(&self) {
+        self.write().missed = true;
     }
 
     /// What stands for it in principals.

@@ -29,6 +29,18 @@ pub struct Limits {
     pub connects_per_second_max: Option<u32>,
     /// New connections of one client address in a second, when that is limited.
     pub connects_per_address_per_second_max: Option<u32>,
+    /// Connections of one app, when that is limited.
+    pub connections_per_app_max: Option<usize>,
+    /// Connections of one user of an app, when that is limited.
+    pub connections_per_user_max: Option<usize>,
+    /// Messages of one WebSocket in a second, when that is limited.
+    pub messages_per_second_max: Option<u32>,
+    /// Publications of one connection in a second, when that is limited.
+    pub publications_per_second_max: Option<u32>,
+    /// Publications of one user of an app in a second, when that is limited.
+    pub publications_per_user_per_second_max: Option<u32>,
+    /// Publications of one app in a second, when that is limited.
+    pub publications_per_app_per_second_max: Option<u32>,
     /// HTTP requests of one client address in a second, when that is limited.
     pub requests_per_address_per_second_max: Option<u32>,
     /// Channels that one connection is subscribed to.
@@ -91,6 +103,12 @@ impl Default for Limits {
             connections_per_address_max: None,
             connects_per_second_max: None,
             connects_per_address_per_second_max: None,
+            connections_per_app_max: None,
+            connections_per_user_max: None,
+            messages_per_second_max: None,
+            publications_per_second_max: None,
+            publications_per_user_per_second_max: None,
+            publications_per_app_per_second_max: None,
             requests_per_address_per_second_max: None,
             channels_per_connection_max: 1_000,
             channels_per_publication_max: 100,

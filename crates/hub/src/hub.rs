@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
+use omnivox_auth::key_set::KeySet;
 use omnivox_auth::origin::PageSigns;
 use omnivox_auth::revocation::Revoked;
 use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
@@ -22,9 +23,11 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::bursts::Bursts;
+use crate::key_sets::KeySetCounters;
 use crate::leases::Leases;
 use crate::memory::Clock;
 use crate::outgoing::Outgoing;
+use crate::quotas::Quotas;
 use crate::rooms::{self, Relay};
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
@@ -57,6 +60,8 @@ pub struct Hub {
     relay: OnceLock<Arc<dyn Relay>>,
     outgoing: OnceLock<Outgoing>,
     roster: OnceLock<Arc<dyn Roster>>,
+    quotas: Arc<Quotas>,
+    key_set_counters: KeySetCounters,
     replaced: watch::Sender<u64>,
 }
 
@@ -92,6 +97,7 @@ pub struct Caller {
 impl Hub {
     /// A hub over an engine.
     pub fn new(apps: Vec<Settings>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>, clock: Clock) -> Self {
+        let quotas = Arc::new(Quotas::new(limits.clone()));
         let hub = Self {
             apps: RwLock::default(),
             log,
@@ -103,6 +109,8 @@ impl Hub {
             relay: OnceLock::new(),
             outgoing: OnceLock::new(),
             roster: OnceLock::new(),
+            quotas,
+            key_set_counters: KeySetCounters::default(),
             replaced: watch::Sender::new(0),
         };
         hub.replace_apps(apps);
@@ -112,7 +120,11 @@ impl Hub {
     /// Takes over new settings of all apps. What an app remembers stays: used tickets, revocations.
     pub fn replace_apps(&self, settings: Vec<Settings>) {
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let entries = settings.into_iter().map(|settings| {
+        let entries = settings.into_iter().map(|mut settings| {
+            if let Some(known) = apps.get(&settings.app.id) {
+                let sets: Vec<_> = known.authenticator.key_sets().cloned().collect();
+                settings.keep_key_sets(&sets);
+            }
             let known = apps.get(&settings.app.id).map(|known| known.authenticator.memory().clone());
             let memory = known.unwrap_or_else(|| Arc::new(Memory::new(settings.memory)));
             (settings.app.id.clone(), Arc::new(AppEntry::new(settings, memory)))
@@ -120,6 +132,22 @@ impl Hub {
         *apps = entries.collect();
         drop(apps);
         self.replaced.send_modify(|times| *times += 1);
+    }
+
+    /// What sessions, users and apps may have.
+    pub fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    /// The key sets of all apps.
+    pub fn key_sets(&self) -> Vec<Arc<KeySet>> {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        apps.values().flat_map(|entry| entry.authenticator.key_sets().cloned()).collect()
+    }
+
+    /// What fetching them came to.
+    pub fn key_set_counters(&self) -> &KeySetCounters {
+        &self.key_set_counters
     }
 
     /// Tells whenever the apps were replaced: what sessions were let in with has to be looked at again.
@@ -319,6 +347,7 @@ impl Door<'_> {
             let words = format!("one batch holds at most {} publications", self.hub.limits.batch_publications_max);
             return Err(Denied::Limit { setting: "batch_publications_max", words: words.into() });
         }
+        self.hub.quotas.publish(self.caller.session, self.principal, drafts.len(), self.hub.now_ms())?;
         let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
             .into_iter()
             .map(|mut draft| {

@@ -4,6 +4,7 @@
 //! - [`inbox`]: how news reach the shards, bounded.
 //! - [`leases`]: seats of members who have no connection.
 //! - [`rooms`]: seats and signals of peers who call each other.
+//! - [`key_sets`]: the keys of identity providers, kept fresh; [`quotas`]: what one session, user or app may have.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
 //! - [`outgoing`]: HTTP requests of our own, to back ends.
 //!
@@ -14,10 +15,12 @@
 mod bursts;
 pub mod hub;
 pub mod inbox;
+pub mod key_sets;
 pub mod leases;
 pub mod memory;
 pub mod outgoing;
 mod patterns;
+pub mod quotas;
 pub mod rooms;
 
 pub use hub::{AppEntry, Hub, Outcome};

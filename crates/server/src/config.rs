@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_auth::Settings;
-use omnivox_core::{Dialect, Limits};
+use omnivox_auth::secret::Secret;
+use omnivox_core::{Dialect, Limits, Request};
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
 
 use crate::acme::AcmeSettings;
 use crate::listener::{Inherited, UnixSockets};
-use crate::proxies::Proxies;
+use crate::proxies::{Network, Proxies};
 use crate::relay::RelaySettings;
 use crate::tls::Tls;
 
@@ -49,6 +50,8 @@ pub struct ServerConfig {
     pub relay: Option<RelaySettings>,
     /// What the server may ask of other servers, and whom it believes.
     pub outgoing: OutgoingSettings,
+    /// Who may see what the operator sees.
+    pub admin: AdminGate,
     /// How clients are sent away at the end.
     pub drain: DrainPace,
     /// Milliseconds since the Unix epoch, for the stamps of publications; the system's clock unless a test turns its own.
@@ -77,6 +80,7 @@ impl ServerConfig {
             deflate: false,
             relay: None,
             outgoing: OutgoingSettings::default(),
+            admin: AdminGate::default(),
             drain: DrainPace::default(),
             clock: Arc::new(|| {
                 std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -102,6 +106,34 @@ pub struct HostGate {
     pub hosts: Vec<String>,
     /// The setting that opens it, for the refusal's text.
     pub setting: &'static str,
+}
+
+/// Who may see what the operator sees: the metrics.
+#[derive(Clone, Debug)]
+pub struct AdminGate {
+    /// A token that lets in from everywhere.
+    pub token: Option<Secret>,
+    /// Networks that are let in without it.
+    pub networks: Vec<Network>,
+}
+
+impl Default for AdminGate {
+    fn default() -> Self {
+        Self { token: None, networks: ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| Network::parse(text).ok()).collect() }
+    }
+}
+
+impl AdminGate {
+    /// Whether the request may see it. What a proxy passes on comes from somebody else, wherever the proxy is.
+    pub(crate) fn admits(&self, request: &Request<'_>) -> bool {
+        let bearer = request.header("authorization").and_then(|value| value.split_once(' '));
+        let shown = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        if let (Some(token), Some(shown)) = (&self.token, shown) {
+            return token.is(shown.as_bytes());
+        }
+        let passed_on = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| request.header(name).is_some());
+        !passed_on && self.networks.iter().any(|network| network.contains(request.remote))
+    }
 }
 
 /// How fast clients are sent away.

@@ -187,10 +187,11 @@ impl Parts {
         relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
         let outgoing = Outgoing::new(config.outgoing, background.clone());
         hub.set_outgoing(outgoing.clone());
+        background.spawn(omnivox_hub::key_sets::keep_fresh(Arc::downgrade(&hub)));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone(), config.tls.clone()));
         let mut dialects = config.dialects;
-        dialects.push(Arc::new(Status::new(health.clone())));
+        dialects.push(Arc::new(Status::new(health.clone(), config.admin)));
         let acme = match (config.acme, &config.tls) {
             (Some(settings), Some(tls)) => Some(Acme::new(settings, tls.resolver().clone(), outgoing)?),
             _ => None,

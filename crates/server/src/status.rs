@@ -14,6 +14,7 @@ use omnivox_core::session::{Dialect, OpenContext, Opening, Route};
 use omnivox_core::{EncodingKey, Frame};
 use omnivox_hub::{Hub, Inboxes, MemoryEngine};
 
+use crate::config::AdminGate;
 use crate::metrics::{self, ShardMetrics};
 use crate::relay::Office;
 use crate::server::Flag;
@@ -71,6 +72,12 @@ impl Health {
             let help = "When the certificate ends, in seconds since the Unix epoch; 0 without one.";
             extra.push(("tls_certificate_expires_seconds", help, "gauge", tls.expires_at()));
         }
+        let counters = self.hub.key_set_counters();
+        extra.extend([
+            ("quota_refusals_total", "Connections and publications that a quota refused.", "counter", self.hub.quotas().refusals()),
+            ("key_set_fetches_total", "Fetches of key sets.", "counter", counters.fetches.load(Ordering::Relaxed)),
+            ("key_set_failures_total", "Fetches that brought no key set.", "counter", counters.failures.load(Ordering::Relaxed)),
+        ]);
         extra.extend(self.hub.outgoing().into_iter().flat_map(|outgoing| outgoing.counters().entries()));
         extra
     }
@@ -104,11 +111,12 @@ impl Health {
 /// The dialect of operators.
 pub struct Status {
     health: Arc<Health>,
+    admin: AdminGate,
 }
 
 impl Status {
-    pub(crate) fn new(health: Arc<Health>) -> Self {
-        Self { health }
+    pub(crate) fn new(health: Arc<Health>, admin: AdminGate) -> Self {
+        Self { health, admin }
     }
 }
 
@@ -158,6 +166,9 @@ impl Dialect for Status {
                 None => Response::json(200, r#"{"status":"ready"}"#),
                 Some(trouble) => error(503, "not_ready", trouble).header("retry-after", "2"),
             },
+            "/metrics" if !self.admin.admits(request) => {
+                error(403, "forbidden", "this is for the operator; send admin.token as a bearer token, or come from one of admin.networks")
+            }
             "/metrics" => {
                 let mut text = metrics::render(&self.health.shards, &self.health.extra());
                 self.health.relay_metrics(&mut text);

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnivox_auth::secret::{Secret, WeakSecret};
 use omnivox_core::app::Retention;
 use omnivox_core::{App, AppId, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
@@ -18,7 +19,7 @@ use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
 use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::ServerConfig;
-use omnivox_server::config::{DrainPace, HostGate};
+use omnivox_server::config::{AdminGate, DrainPace, HostGate};
 use omnivox_server::proxies::{Proxies, ProxyHeaders};
 
 use super::problem::{Place, Problem, Problems};
@@ -41,6 +42,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         }
     }
     let tls = secure::tls(config, &mut problems);
+    let admin = admin(&config.admin, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -65,8 +67,18 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         acme: secure::acme(&config.acme),
         tls,
         outgoing: outgoing(&config.outgoing),
+        admin,
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
+}
+
+/// Who may see what the operator sees.
+fn admin(section: &settings::Admin, problems: &mut Vec<Problem>) -> AdminGate {
+    let token = section.token.as_ref().and_then(|token| {
+        let weak = |error: WeakSecret| problems.push(Problem::new(Place::Section("admin.token".to_owned()), error.to_string()));
+        Secret::parse(token.reveal()).map_err(weak).ok()
+    });
+    AdminGate { token, networks: section.networks.clone() }
 }
 
 /// What the server may ask of others.
@@ -258,11 +270,23 @@ fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
             problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
         }
+        if let Some(set) = &app.token_key_set {
+            let plain = set.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+            if plain.is_some_and(|host| !matches!(host, "localhost" | "127.0.0.1" | "[")) {
+                let what = "`token_key_set` is fetched in the clear, so that anyone on the way could put keys into it".to_owned();
+                problem(what, "use its https address");
+            }
+            let shared = config.app.iter().filter(|other| other.token_key_set.as_ref() == Some(set)).count() > 1;
+            if shared && app.token_audiences.is_empty() {
+                let what = "another app has the same `token_key_set`, and a token would not say which one it is for".to_owned();
+                problem(what, "set `token_audiences` in each");
+            }
+        }
         let mercure = app.mercure_publisher_secrets.len() + app.mercure_publisher_keys.len();
         let mercure = mercure + app.mercure_subscriber_secrets.len() + app.mercure_subscriber_keys.len();
-        if app.secret.is_none() && app.token_keys.is_empty() && mercure == 0 && !app.open {
+        if app.secret.is_none() && app.token_keys.is_empty() && app.token_key_set.is_none() && mercure == 0 && !app.open {
             problem(
-                "nobody could connect: it has no `secret`, no `token_keys` and is not `open`".to_owned(),
+                "nobody could connect: it has no `secret`, no `token_keys`, no `token_key_set` and is not `open`".to_owned(),
                 "set `secret`; `openssl rand -hex 32` gives one",
             );
         }
@@ -421,6 +445,12 @@ impl LimitSettings {
             connects_per_second_max: self.connects_per_second_max,
             connects_per_address_per_second_max: self.connects_per_address_per_second_max,
             requests_per_address_per_second_max: self.requests_per_address_per_second_max,
+            connections_per_app_max: self.connections_per_app_max,
+            connections_per_user_max: self.connections_per_user_max,
+            messages_per_second_max: self.messages_per_second_max,
+            publications_per_second_max: self.publications_per_second_max,
+            publications_per_user_per_second_max: self.publications_per_user_per_second_max,
+            publications_per_app_per_second_max: self.publications_per_app_per_second_max,
             channels_per_connection_max: self.channels_per_connection_max,
             channels_per_publication_max: self.channels_per_publication_max,
             batch_publications_max: self.batch_publications_max,

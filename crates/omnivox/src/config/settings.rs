@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use omnivox_auth::MemoryLimits;
 use omnivox_auth::authenticator::TOKEN_BYTES_MAX;
+use omnivox_auth::key_set::KeySetPolicy;
 use omnivox_auth::signature::WINDOW_MS;
 use omnivox_core::app::Retention;
 use omnivox_core::{AppId, ChannelName, Limits, Pattern};
@@ -92,6 +93,14 @@ settings! {
             group: Option<Identity> = None;
         }
 
+        /// Who may see what the operator sees: `/metrics`.
+        admin: Admin, since "0.1" {
+            /// A token that lets in from everywhere, as `Authorization: Bearer`. At least 32 characters.
+            token: Option<Secret> = None;
+            /// Networks that are let in without it. What a proxy passes on is not from there.
+            networks: Vec<Network> = ["127.0.0.0/8", "::1/128"].iter().filter_map(|text| Network::parse(text).ok()).collect();
+        }
+
         /// How dead peers are found and proxies kept awake.
         heartbeat: Heartbeat, since "0.1" {
             /// Pause between pings to a WebSocket client.
@@ -130,6 +139,18 @@ settings! {
             connects_per_address_per_second_max: Option<u32> = None;
             /// HTTP requests of one client address in a second.
             requests_per_address_per_second_max: Option<u32> = None;
+            /// Connections of one app; unset does not limit it, as for the next five.
+            connections_per_app_max: Option<usize> = None;
+            /// Connections of one user of an app.
+            connections_per_user_max: Option<usize> = None;
+            /// Messages that come over one WebSocket in a second.
+            messages_per_second_max: Option<u32> = None;
+            /// Publications of one connection in a second.
+            publications_per_second_max: Option<u32> = None;
+            /// Publications of one user of an app in a second.
+            publications_per_user_per_second_max: Option<u32> = None;
+            /// Publications of one app in a second.
+            publications_per_app_per_second_max: Option<u32> = None;
             /// Channels that one connection is subscribed to.
             channels_per_connection_max: usize = Limits::default().channels_per_connection_max;
             /// Channels that one publication goes to.
@@ -400,6 +421,10 @@ settings! {
             open: bool = false;
             /// Files with public keys (PEM) whose tokens are accepted too, such as those of an identity provider.
             token_keys: Vec<PathBuf> = Vec::new();
+            /// The key set (JWKS) of an identity provider: its `https` address, or a file. Fetched again every ten minutes.
+            token_key_set: Option<String> = None;
+            /// The shortest time between two fetches of it, however many tokens name unknown keys.
+            token_key_set_pause_ms: Duration = Duration::from_millis(KeySetPolicy::default().pause_ms);
             /// Algorithms that tokens may be signed with. Unset: HS256 with the secret, and the one that fits each key of `token_keys`.
             token_algorithms: Vec<TokenAlgorithm> = Vec::new();
             /// Issuers (`iss`) whose tokens are accepted; empty accepts all, and none.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use omnivox_auth::key::{Algorithm, VerificationKey};
+use omnivox_auth::key_set::{KeySet, KeySetPolicy};
 use omnivox_auth::secret::Secret;
 use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
 use omnivox_auth::{ApiKey, MemoryLimits, Settings};
@@ -71,12 +72,27 @@ pub(crate) fn settings(
             Err(what) => problem(format!("`token_keys` {}: {what}", path.display())),
         }
     }
+    if let Some(location) = &entry.token_key_set {
+        let keys = Keys::Fetched(Arc::new(KeySet::named(location, key_set_policy(entry, location))));
+        settings.trusts.push(Trust { keys, rules: rules.clone(), ceiling: Permissions::CLIENT });
+    }
     if !pinned.is_empty() {
         // Somebody else signs with these: the right to manage stays with the app's own secret.
         settings.trusts.push(Trust { keys: Keys::Pinned(pinned), rules: rules.clone(), ceiling: Permissions::CLIENT });
     }
     settings.trusts.extend(mercure_keys::trusts(entry, config, &rules, read, &mut problem));
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// How a key set is kept. A file costs nothing to read, so that it is read again soon after it has changed.
+fn key_set_policy(entry: &App, location: &str) -> KeySetPolicy {
+    let named: Vec<_> = entry.token_algorithms.iter().copied().map(TokenAlgorithm::to_auth).collect();
+    let public = named.iter().any(|algorithm| Algorithm::PUBLIC.contains(algorithm));
+    let algorithms = if public { named } else { Algorithm::PUBLIC.into_iter().chain(named).collect() };
+    let defaults =
+        KeySetPolicy { algorithms: algorithms.into(), pause_ms: milliseconds(entry.token_key_set_pause_ms), ..KeySetPolicy::default() };
+    let fetched = ["https://", "http://"].iter().any(|scheme| location.starts_with(scheme));
+    if fetched { defaults } else { KeySetPolicy { refresh_ms: 10_000, pause_ms: 1_000, ..defaults } }
 }
 
 /// What a key may do: `chat:*=publish,history`.

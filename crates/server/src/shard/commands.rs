@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use omnivox_core::command::{Command, Denied, Enter, Replay, Reply, Subscribe, Subscribed, SubscribedChannel, SubscribedPatterns, Ticket};
 use omnivox_core::engine::Joined;
 use omnivox_core::event::Event;
+use omnivox_core::grants::Principal;
 use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
 use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::Input;
@@ -176,6 +177,10 @@ impl Shard {
     pub(super) fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
         let was_waiting =
             self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
+        let result = match (&after, result) {
+            (After::Connect, Ok(Outcome::Reply(Reply::Connected(principal)))) => self.count_connection(at, principal),
+            (_, result) => result,
+        };
         match (after, result) {
             (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => self.join(at, ticket, &subscribe, &gates, joined),
             (After::Subscribe(gates), Err(denied)) => {
@@ -192,6 +197,15 @@ impl Shard {
         if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
             self.start_command(at, ticket, command);
         }
+    }
+
+    /// Lets a session in as far as its user and app may have one more.
+    fn count_connection(&mut self, at: SlotRef, principal: Arc<Principal>) -> Result<Outcome, Denied> {
+        let quotas = self.common.hub.quotas().clone();
+        if let Some(slot) = self.slot(at).filter(|slot| slot.principal.is_none()) {
+            slot.quota_seat = quotas.admit(&principal)?;
+        }
+        Ok(Outcome::Reply(Reply::Connected(principal)))
     }
 
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {

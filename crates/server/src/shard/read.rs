@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use omnivox_core::command::CloseReason;
 use omnivox_core::session::{CarrierId, Input};
 use omnivox_core::{Frame, FrameKind};
 use omnivox_wire::ws::{self, Message, Violation};
@@ -99,7 +100,7 @@ impl Shard {
     /// Gives the messages in `bytes` to the session, one after the other.
     fn take_frames(&mut self, key: u32, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
-            let Self { conns, sessions, now, .. } = self;
+            let Self { conns, sessions, common, now, start, .. } = self;
             let Some(conn) = conns.get_mut(key as usize) else { return };
             let Mode::WebSocket(decoder) = &mut conn.mode else { return };
             let (consumed, message) = match decoder.step(bytes) {
@@ -136,6 +137,12 @@ impl Shard {
                 && let Some(at) = at
                 && let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation)
             {
+                if let Some(most) = common.hub.limits().messages_per_second_max {
+                    let now_us = now.saturating_duration_since(*start).as_micros() as u64;
+                    if !slot.take_message(now_us, most) {
+                        return self.close_session(at, CloseReason::Quota);
+                    }
+                }
                 let actions = slot.handle(*now, input);
                 add(&self.metrics().messages_in_total, 1);
                 self.perform(at, actions);

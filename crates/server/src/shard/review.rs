@@ -32,7 +32,7 @@ pub(super) async fn run(shard: Shared) {
     while replaced.changed().await.is_ok() {
         let mut next = 0;
         while {
-            let mut shard = shard.borrow_mut();
+            let mut shard = super::turn(&shard);
             let more = shard.review_some(&mut next);
             shard.settle();
             more

@@ -8,6 +8,7 @@ use omnivox_core::grants::Principal;
 use omnivox_core::name::ChannelName;
 use omnivox_core::session::{Actions, Drain, Heartbeat, Input, NewSession, Session};
 use omnivox_core::{Draft, Outbox};
+use omnivox_hub::quotas::Seat as QuotaSeat;
 use smallvec::SmallVec;
 
 use super::commands::Commands;
@@ -47,6 +48,10 @@ pub(super) struct Slot {
     pub last_stamp: u64,
     pub dirty: bool,
     pub ending: bool,
+    /// What it takes of its user's and app's quotas.
+    pub quota_seat: QuotaSeat,
+    /// Microseconds of the shard's clock at which it may send a whole second's worth of messages again.
+    pub messages_whole_at_us: u64,
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,
 }
@@ -88,6 +93,8 @@ impl Slot {
             last_stamp: 0,
             dirty: false,
             ending: false,
+            quota_seat: QuotaSeat::default(),
+            messages_whole_at_us: 0,
             sent_away: false,
         }
     }
@@ -109,6 +116,18 @@ impl Slot {
             session.handle(now, input, &mut actions);
         }
         actions
+    }
+
+    /// Whether one more message may come now, of so many in a second.
+    pub(super) fn take_message(&mut self, now_us: u64, per_second: u32) -> bool {
+        const SECOND_US: u64 = 1_000_000;
+        let cost_us = SECOND_US / u64::from(per_second.max(1));
+        let whole_at_us = self.messages_whole_at_us.max(now_us) + cost_us;
+        let fits = whole_at_us <= now_us + SECOND_US.max(cost_us);
+        if fits {
+            self.messages_whole_at_us = whole_at_us;
+        }
+        fits
     }
 
     /// How many channels and patterns it is subscribed to.
