@@ -135,6 +135,15 @@ const ELSEWHERE = {
   seat_grace_ms: "the hub's tests of rooms",
   signals_burst_max: "the hub's tests of rooms",
   signals_per_second_max: "the hub's tests of rooms",
+  tickets_max: "the credentials' own tests",
+  revocations_max: "the credentials' own tests",
+  signatures_max: "the credentials' own tests",
+  connections_per_app_max: "the hub's tests of quotas",
+  connections_per_user_max: 'quotas',
+  messages_per_second_max: 'quotas',
+  publications_per_second_max: 'quotas',
+  publications_per_user_per_second_max: 'quotas',
+  publications_per_app_per_second_max: 'quotas',
 };
 
 for (const [key, [value, breach]] of Object.entries(BREACHES)) {

@@ -207,7 +207,7 @@ mod tests {
             limits.publications_per_app_per_second_max = Some(5);
         });
         let ana = principal("shop", "ana");
-        let mut check = |at_ms, slot, who: &Principal, count, refused: Option<&str>| {
+        let check = |at_ms, slot, who: &Principal, count, refused: Option<&str>| {
             assert_eq!(setting(quotas.publish(session(slot), who, count, at_ms)), refused, "{slot} at {at_ms}");
         };
         check(1000, 1, &ana, 2, None);
