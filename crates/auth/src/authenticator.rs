@@ -175,7 +175,8 @@ impl Authenticator {
     /// The key sets that have to be kept fresh.
     pub fn key_sets(&self) -> impl Iterator<Item = &Arc<KeySet>> {
         self.trusts.iter().filter_map(|trust| match &trust.keys {
-            Keys::Fetched(set) if !set.location().is_empty() => Some(set),
+            // A set that is named by what it holds is not fetched from anywhere.
+            Keys::Fetched(set) if !set.location().is_empty() && !set.location().trim_start().starts_with('{') => Some(set),
             Keys::Fetched(_) | Keys::Pinned(_) => None,
         })
     }
