@@ -53,14 +53,12 @@ impl Url {
         if host.is_empty() {
             return Err(InvalidUrl("the URL has no host"));
         }
-        let port = match (authority.port_u16(), tls) {
-            (Some(0), _) => return Err(InvalidUrl("port 0 can't be connected to")),
-            (Some(port), _) => port,
-            (None, _) if authority.as_str().ends_with(|last: char| last == ':' || last.is_ascii_digit()) && authority.port().is_some() => {
-                return Err(InvalidUrl("the port is no number up to 65535"));
-            }
-            (None, true) => 443,
-            (None, false) => 80,
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':').map(str::parse) {
+            None if tls => 443,
+            None => 80,
+            Some(Ok(0)) => return Err(InvalidUrl("port 0 can't be connected to")),
+            Some(Ok(port)) => port,
+            Some(Err(_)) => return Err(InvalidUrl("the port is no number up to 65535")),
         };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.starts_with('/') { target.into() } else { format!("/{target}").into() };
