@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask setup | test | lint | tidy | counts`.
+//! Project tasks: `cargo xtask setup | test | lint | tidy | counts | package`.
 //!
 //! The same commands serve people and `.ci/run`. Each one prints what it does, how long it took, and ends with an exit code
 //! that a script can use. Invariant: nothing here needs more than the standard library and a JSON parser, so that the
@@ -7,6 +7,7 @@
 mod counts;
 mod end_to_end;
 mod lint;
+mod package;
 mod parts;
 mod process;
 mod setup;
@@ -29,8 +30,10 @@ usage: cargo xtask TASK
   lint                                    format check, clippy and rustdoc with warnings as errors
   tidy                                    import table, file headers, links, generated files
   counts [--accept]                       instructions of the hot paths, by callgrind; --accept makes them the baseline
+  package [--dev]                         static binary, archive and Debian package in target/package; --dev builds quicker
 
-PART is what `setup` lists: node, chromium, redis, nats, coturn, nginx, haproxy, valgrind, curl, python, autobahn";
+PART is what `setup` lists: node, chromium, redis, nats, coturn, nginx, haproxy, valgrind, curl, python, buildah, systemd, openssl,
+dpkg, pebble, autobahn";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +62,11 @@ fn run(task: &str, arguments: &[String]) -> Outcome<()> {
         "counts" => match arguments {
             [] => counts::run(&root, false),
             [option] if option == "--accept" => counts::run(&root, true),
+            _ => Err(USAGE.to_owned()),
+        },
+        "package" => match arguments {
+            [] => package::run(&root, false),
+            [option] if option == "--dev" => package::run(&root, true),
             _ => Err(USAGE.to_owned()),
         },
         "help" | "--help" | "-h" => {

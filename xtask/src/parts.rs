@@ -39,6 +39,8 @@ pub(crate) const PARTS: &[Part] = &[
     debian("netns", "iptables", &["iproute2", "iptables"]),
     debian("valgrind", "valgrind", &["valgrind"]),
     Part { name: "pebble", program: "target/pebble/pebble", packages: &[], optional: true },
+    debian("buildah", "buildah", &["buildah"]),
+    debian("dpkg", "adduser", &["dpkg", "adduser", "init-system-helpers"]),
     Part { name: "autobahn", program: "target/autobahn/bin/wstest", packages: &[], optional: true },
 ];
 

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod exit;
 mod logging;
+mod service;
 
 use std::process::ExitCode;
 

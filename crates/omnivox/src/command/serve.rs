@@ -16,6 +16,7 @@ use crate::config::sockets::Passed;
 use crate::config::{Config, render};
 use crate::exit::{self, Code};
 use crate::logging::{self, LevelSwitch};
+use crate::service;
 
 use super::{activation, judge, load, turn};
 
@@ -87,8 +88,10 @@ pub(crate) fn run_until_signalled(
     runtime.block_on(async {
         // Before anything else can see that the server is there.
         let mut signals = Signals::new()?;
+        let drain_deadline = config.drain.deadline;
         let server = Server::start(config).map_err(start_error)?;
         announce(&server);
+        service::ready("listening");
         let beside = beside(server.hub().clone());
         tokio::pin!(beside);
         let mut beside_runs = true;
@@ -96,12 +99,17 @@ pub(crate) fn run_until_signalled(
             tokio::select! {
                 () = &mut beside, if beside_runs => beside_runs = false,
                 heard = signals.next() => match heard {
-                    Heard::Reload => reload(&server),
+                    Heard::Reload => {
+                        service::reloading();
+                        reload(&server);
+                        service::ready("listening");
+                    }
                     Heard::End(number) => break number,
                 },
             }
         };
         tracing::info!(signal = first, "clients are being sent away; a second signal ends at once");
+        service::draining(drain_deadline);
         let mut draining = tokio::task::spawn_blocking(move || server.drain());
         loop {
             tokio::select! {

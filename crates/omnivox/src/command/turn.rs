@@ -1,6 +1,7 @@
 //! `omnivox turn`: the relay alone; and the relay beside a server.
 
 use std::fs;
+use std::time::Duration;
 
 use omnivox_auth::secret::Secret;
 use omnivox_server::relay::RelaySettings;
@@ -11,6 +12,7 @@ use crate::config::relay::relay_config;
 use crate::config::settings::{Config, Turn};
 use crate::exit::{self, Code};
 use crate::logging;
+use crate::service;
 
 use super::load;
 use super::serve::{Heard, Signals};
@@ -26,9 +28,13 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let relay = start(&config.turn)?;
+        service::ready("relaying");
         while let Heard::Reload = signals.next().await {
+            service::reloading();
             tracing::info!("the relay takes its settings at the start only");
+            service::ready("relaying");
         }
+        service::draining(Duration::ZERO);
         relay.join();
         Ok(())
     })

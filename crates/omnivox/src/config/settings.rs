@@ -406,6 +406,8 @@ settings! {
             format: LogFormat = LogFormat::Text;
             /// What is logged: a level (error, warn, info, debug), or targets with levels such as `info,omnivox_hub=debug`.
             level: String = "info".to_owned();
+            /// Lines that each place in the code may write in a second; the rest is counted, and the count logged. 0 sets no bound.
+            lines_per_second: u32 = 100;
         }
     }
     lists {

@@ -1,5 +1,7 @@
 //! Log lines on standard error: for people or as JSON, with a level that can change while the server runs.
 
+mod sampling;
+
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -8,6 +10,8 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use crate::config::settings::{Log, LogFormat};
 use crate::exit::{self, Code};
+
+use sampling::Sampling;
 
 /// Changes what is logged.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub(crate) fn start(settings: &Log) -> anyhow::Result<LevelSwitch> {
             lines.with_ansi(colour).boxed()
         }
     };
+    let lines = lines.with_filter(Sampling::start(settings.lines_per_second)?);
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(LevelSwitch(switch))
 }
