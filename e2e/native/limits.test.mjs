@@ -132,6 +132,7 @@ const ELSEWHERE = {
   connects_per_address_per_second_max: "the server's tests of admission",
   requests_per_address_per_second_max: "the server's tests of admission",
   seats_per_room_max: "the hub's tests of rooms",
+  seats_leased_max: "the hub's tests of rooms",
   seat_grace_ms: "the hub's tests of rooms",
   signals_burst_max: "the hub's tests of rooms",
   signals_per_second_max: "the hub's tests of rooms",

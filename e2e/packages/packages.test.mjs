@@ -35,7 +35,8 @@ async function serves(t, program) {
 
 /// The process at the end of a chain of those that only wrap it and pass no signal on.
 function innermost(pid) {
-  const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const [child] = threads.flatMap((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean));
   return child === undefined ? pid : innermost(Number(child));
 }
 

@@ -60,6 +60,7 @@ fn url_patterns_match_urls() {
         ("http{s}?://example.com/x", "+ http://example.com/x + https://example.com/x - ftp://example.com/x"),
         ("/books/:id", "+ /books/1 + https://hub.example/books/1 - https://other.example/books/1 - /books - /books/1/2"),
         ("books/:id", "+ books/1 + /.well-known/books/1 - /books/1"),
+        ("/e/(a|b)", "+ /e/a + /e/b - /e/c - /e/ab"),
         (r"/n/(\d+)", "+ /n/12 - /n/a - /n/"),
         (r"/n/:id(\d+)", "+ /n/12 - /n/1a"),
         (r"/n/([^\/]+)", "+ /n/ab - /n/a/b"),

@@ -3,7 +3,7 @@
 //! A pattern is split into the components of a URL, each is compiled, and all of them become one automaton over a name's components in a row.
 //! What stands inside `(…)` is a regular expression without anchors, look-around and back references. Letters of both cases are different.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassBytes, Hir, HirKind};
 
 use super::automaton::{Automaton, Bytes, Node};
 use super::url::{self, Base, SEPARATOR};
@@ -489,14 +489,20 @@ fn expression(regex: &str) -> Result<Node, Problem> {
     node(&hir)
 }
 
+const BEYOND: &str = "what stands in `(…)` has an anchor or a class beyond ASCII";
+
+fn one_of(class: &ClassBytes) -> Node {
+    Node::One(class.iter().fold(Bytes::NONE, |set, range| set.with(range.start(), range.end())).without(SEPARATOR))
+}
+
 fn node(hir: &Hir) -> Result<Node, Problem> {
     Ok(match hir.kind() {
         HirKind::Empty => Node::Chain(Vec::new()),
         HirKind::Literal(literal) => Node::Literal(literal.0.to_vec()),
-        HirKind::Class(Class::Bytes(class)) => {
-            Node::One(class.iter().fold(Bytes::NONE, |set, range| set.with(range.start(), range.end())).without(SEPARATOR))
-        }
-        HirKind::Class(Class::Unicode(_)) | HirKind::Look(_) => return Err("what stands in `(…)` has an anchor or a class beyond ASCII"),
+        HirKind::Class(Class::Bytes(class)) => one_of(class),
+        // `a|b` comes as a class of characters, also where bytes were asked for.
+        HirKind::Class(Class::Unicode(class)) => one_of(&class.to_byte_class().ok_or(BEYOND)?),
+        HirKind::Look(_) => return Err(BEYOND),
         HirKind::Repetition(repetition) => node(&repetition.sub)?.repeat(repetition.min, repetition.max),
         HirKind::Capture(capture) => node(&capture.sub)?,
         HirKind::Concat(parts) => Node::Chain(parts.iter().map(node).collect::<Result<_, _>>()?),

@@ -116,7 +116,7 @@ impl Hub {
             ("subscriber_jwt", _) => self.key("subscriber", values),
             ("jwt", Some(role)) => self.key(role, values),
             ("publisher_jwks_url" | "subscriber_jwks_url" | "jwks_uri", _) => {
-                let role = role.unwrap_or(if name.starts_with("publisher") { "publisher" } else { "subscriber" });
+                let role = role.unwrap_or_else(|| if name.starts_with("publisher") { "publisher" } else { "subscriber" });
                 self.notes.push(format!("`{name}`: save the key set in a file and name that in `mercure_{role}_keys`"));
             }
             ("issuer", _) => self.issuers.extend(first.filter(|value| value != "{")),
