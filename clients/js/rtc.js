@@ -40,6 +40,8 @@ export class Room extends Emitter {
   #undo = [];
   #left = false;
   #refresh = null;
+  /// What comes while the seat is being taken, for it may tell of members that only the answer names.
+  #waiting = null;
 
   constructor(client, name, options) {
     super();
@@ -51,8 +53,8 @@ export class Room extends Emitter {
     this.iceServers = [];
     this.ready = new Promise((resolve, reject) => {
       this.#undo.push(
-        client.on('signal', (message) => { if (message.channel === name) this.#peers.get(message.from)?.hear(message.data); }),
-        client.on('presence', (message) => { if (message.channel === name) this.#onPresence(message); }),
+        client.on('signal', (message) => { if (message.channel === name) this.#seated(() => this.#peers.get(message.from)?.hear(message.data)); }),
+        client.on('presence', (message) => { if (message.channel === name) this.#seated(() => this.#onPresence(message)); }),
         client.on('subscribed', (answer) => { if (answer.channel === name) this.#sit().then(resolve, reject); }),
         client.on('refused', ({ channel, error }) => { if (channel === name) reject(error); }),
       );
@@ -105,8 +107,25 @@ export class Room extends Emitter {
     return { iceServers: servers, iceTransportPolicy, bundlePolicy: 'max-bundle' };
   }
 
+  /// Does `work` now, or behind the answer that is on its way: a carrier may hand over both in one piece.
+  #seated(work) {
+    if (this.#waiting) this.#waiting.push(work);
+    else work();
+  }
+
   /// Takes the seat: the first time, and again after every loss of the connection.
   async #sit() {
+    this.#waiting ??= [];
+    try {
+      await this.#enter();
+    } finally {
+      const waiting = this.#waiting ?? [];
+      this.#waiting = null;
+      waiting.forEach((work) => work());
+    }
+  }
+
+  async #enter() {
     const { member, data } = { member: this.member, data: this.#options.data };
     const answer = await this.#client.request({ type: 'enter', channel: this.name, seat: this.#secret, ...(member ? { member } : {}), ...(data ? { data } : {}) });
     const again = member !== undefined && answer.member === member;

@@ -1,0 +1,61 @@
+// The rooms of the JavaScript client without a browser: what they know of the members, whatever order a carrier hands things over in.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { room } from '../../clients/js/rtc.js';
+
+/// What a room needs of a peer connection: it keeps the description that it was given.
+class Connection {
+  signalingState = 'stable';
+  connectionState = 'new';
+
+  createDataChannel() { return {}; }
+  setRemoteDescription(description) { this.remoteDescription = description; return Promise.resolve(); }
+  setLocalDescription() { this.localDescription = { type: 'answer' }; return Promise.resolve(); }
+  setConfiguration() {}
+  close() {}
+}
+
+/// A client whose answer to `enter` comes in one piece with what the others say, as in the body of a poll.
+class InOnePiece {
+  #listeners = new Map();
+  told = [];
+
+  constructor(answer, events) {
+    Object.assign(this, { answer, events });
+  }
+
+  on(name, listener) {
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+    return () => {};
+  }
+
+  emit(name, value) { for (const listener of this.#listeners.get(name) ?? []) listener({ channel: 'r', ...value }); }
+  subscribe() { queueMicrotask(() => this.emit('subscribed', {})); }
+  tell(message) { this.told.push(message); return true; }
+
+  request() {
+    return new Promise((resolve) => {
+      setImmediate(() => {
+        resolve(this.answer);
+        for (const [name, value] of this.events) this.emit(name, value);
+      });
+    });
+  }
+}
+
+test('what comes in one piece with the seat is not lost', async (t) => {
+  globalThis.RTCPeerConnection = Connection;
+  t.after(() => { delete globalThis.RTCPeerConnection; });
+  const offer = { type: 'offer', sdp: 'v=0' };
+  const client = new InOnePiece({ member: '~c', peers: [{ member: '~a', session: 's1', data: {}, polite: true }] }, [
+    ['presence', { action: 'enter', member: { key: '~b', session: 's2', data: {} } }],
+    ['signal', { from: '~a', data: { description: offer } }],
+    ['signal', { from: '~b', data: { description: offer } }],
+  ]);
+  const call = await room(client, 'r');
+  assert.deepEqual(call.peers.map(({ member }) => member), ['~a', '~b']);
+  await new Promise(setImmediate);
+  assert.deepEqual(call.peers.map(({ connection }) => connection.remoteDescription), [offer, offer]);
+  assert.deepEqual(client.told.map(({ to, data }) => [to, data.description.type]), [['~a', 'answer'], ['~b', 'answer']]);
+});
