@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { connect } from '../lib/clients.mjs';
+import { basic, claims, secret, token } from '../lib/credentials.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { pair, until } from './relay.mjs';
 
@@ -56,4 +57,43 @@ test('a user who has used its bytes up relays no more', async (t) => {
   await until(async () => await server.metric('omnivox_turn_dropped_user_bytes_total') > 0, 'packets are dropped');
   assert.ok(await server.metric('omnivox_turn_bytes_to_clients_total') <= 5_000);
   await clients.stop('SIGKILL');
+});
+
+test('revoking a user over HTTP ends what it relays, whatever its seats', async (t) => {
+  const key = secret();
+  const settings = `
+[server]
+listen = ["127.0.0.1:0"]
+
+[[app]]
+id = "shop"
+secret = "${key}"
+
+[turn]
+udp = ["127.0.0.1:0"]
+peers_allow = ["127.0.0.1"]
+old_channel_numbers = true
+`;
+  const server = await omnivox(t, { settings });
+  const enter = async (sub) => {
+    const socket = await connect(t, server.ws);
+    const bearer = token(key, claims({ sub, channels: { room: ['subscribe', 'presence'] } }));
+    assert.equal((await socket.call({ type: 'connect', token: bearer })).type, 'connected');
+    const entered = await socket.call({ type: 'enter', channel: 'room', seat: randomUUID() });
+    const { urls, username, credential } = entered.iceServers.find((known) => known.username);
+    return { port: Number(urls[0].match(/:(\d+)\?/)[1]), username, credential };
+  };
+  const [ana, bob] = [await enter('ana'), await enter('bob')];
+  const [hers, his] = [pair(t, { ...ana, messages: 5_000 }), pair(t, { ...bob, messages: 5_000 })];
+  await until(async () => await allocations(server) >= 4 && await relayed(server) > 20, 'both relay');
+  const before = await allocations(server);
+  const { status } = await server.request('POST', '/v1/revoke', { user: 'ana' }, { authorization: basic('shop', key) });
+  assert.equal(status, 200);
+  await until(async () => await allocations(server) === before / 2, 'her allocations end, and his stay');
+  await hers.stop('SIGKILL');
+  const refused = await server.metric('omnivox_turn_credentials_refused_total');
+  const again = pair(t, ana);
+  await until(async () => await server.metric('omnivox_turn_credentials_refused_total') > refused, 'her credential is refused');
+  await again.stop('SIGKILL');
+  await his.stop('SIGKILL');
 });
