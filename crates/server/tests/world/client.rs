@@ -18,6 +18,10 @@ pub(crate) enum Transport {
     WebSocket,
     EventStream,
     Poll,
+    /// An event stream of Mercure, of the generation that the pattern is written for.
+    Mercure,
+    /// A Socket.IO client on a WebSocket, in one room.
+    SocketIo,
 }
 
 /// What a client knows.
@@ -79,7 +83,13 @@ impl Follower {
     }
 
     fn take(&mut self, message: &Value) {
-        let (channel, seq) = (message["channel"].as_str().unwrap(), message["data"]["seq"].as_u64().unwrap());
+        assert_eq!(message["channel"], message["data"]["channel"]);
+        self.take_data(&message["data"]);
+    }
+
+    /// Where there is nothing around the data, it says itself which channel it is from.
+    fn take_data(&mut self, data: &Value) {
+        let (channel, seq) = (data["channel"].as_str().unwrap(), data["seq"].as_u64().unwrap());
         self.ledger.push(Entry::Message(channel.to_owned(), seq));
     }
 
@@ -136,6 +146,8 @@ pub(crate) async fn follow(net: Rc<Net>, follower: Rc<RefCell<Follower>>, mut ra
             Transport::WebSocket => web_socket(&mut line, &follower, &mut random).await,
             Transport::EventStream => event_stream(&mut line, &follower, &mut random).await,
             Transport::Poll => poll(&mut line, &follower, &mut random).await,
+            Transport::Mercure => mercure(&mut line, &follower, &mut random).await,
+            Transport::SocketIo => socket_io(&mut line, &follower, &mut random).await,
         };
         net.count_cut();
         tokio::time::sleep(Duration::from_millis(1 + random.below(3_000))).await;
@@ -145,13 +157,7 @@ pub(crate) async fn follow(net: Rc<Net>, follower: Rc<RefCell<Follower>>, mut ra
 type Endless = std::convert::Infallible;
 
 async fn web_socket(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Random) -> Result<Endless, Cut> {
-    let mut out = BytesMut::new();
-    let handshake = ClientHandshake { host: "world", target: "/v1/ws", nonce: [7; 16], protocols: &[], deflate: false };
-    handshake.request([("", ""); 0], &mut out);
-    line.write(&out).await?;
-    let mut bytes = Vec::new();
-    let head = head(line, &mut bytes).await?;
-    handshake.check(&head).unwrap();
+    let mut bytes = upgrade(line, "/v1/ws").await?;
     let since = follower.borrow().last.clone();
     let wanted = match follower.borrow().pattern {
         Some(pattern) => serde_json::json!({"type": "subscribe", "pattern": pattern, "since": since}),
@@ -178,6 +184,130 @@ async fn web_socket(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &
         if !pongs.is_empty() {
             line.write(&pongs).await?;
         }
+        dawdle(random).await;
+        line.read(&mut bytes).await?;
+    }
+}
+
+/// The handshake of a WebSocket; gives what came behind it.
+async fn upgrade(line: &mut Line, target: &str) -> Result<Vec<u8>, Cut> {
+    let mut out = BytesMut::new();
+    let handshake = ClientHandshake { host: "world", target, nonce: [7; 16], protocols: &[], deflate: false };
+    handshake.request([("", ""); 0], &mut out);
+    line.write(&out).await?;
+    let mut bytes = Vec::new();
+    let head = head(line, &mut bytes).await?;
+    handshake.check(&head).unwrap();
+    Ok(bytes)
+}
+
+/// Joins one room and goes on from the offset of the last event.
+async fn socket_io(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Random) -> Result<Endless, Cut> {
+    let budget = line.unlimited_until_resumable(follower.borrow().last.is_some());
+    let mut bytes = upgrade(line, "/socket.io/?EIO=4&transport=websocket").await?;
+    let mut decoder = ws::Decoder::new(ws::Role::Client, 1 << 20, None);
+    loop {
+        let mut rest = &mut bytes[..];
+        let mut answers = BytesMut::new();
+        let mut say = |text: &str| ws::encode_masked(ws::DataKind::Text, text.as_bytes(), [9, 8, 7, 6], &mut answers);
+        while !rest.is_empty() {
+            let step = decoder.step(rest).unwrap();
+            let consumed = step.consumed;
+            match step.message {
+                Some(Message::Text(text)) => match text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())) {
+                    ("0", _) => say("40"),
+                    ("2", _) => say("3"),
+                    ("40", _) => {
+                        let follower = follower.borrow();
+                        let mut wish = serde_json::json!({"room": follower.channels[0]});
+                        if let Some(last) = &follower.last {
+                            wish["since"] = last.as_str().into();
+                        }
+                        say(&format!("421{}", serde_json::json!(["join", wish])));
+                    }
+                    ("431", reply) => {
+                        let reply: Value = serde_json::from_str(reply).unwrap();
+                        assert_eq!(reply[0]["ok"], true, "the server refused: {reply}");
+                        if reply[0]["gap"].as_bool().unwrap() {
+                            follower.borrow_mut().gap();
+                        }
+                        follower.borrow_mut().last.get_or_insert(reply[0]["offset"].as_str().unwrap().to_owned());
+                        line.limit(budget);
+                    }
+                    ("42", event) => {
+                        let event: Value = serde_json::from_str(event).unwrap();
+                        let mut follower = follower.borrow_mut();
+                        match event[0].as_str().unwrap() {
+                            "gap" => follower.gap(),
+                            _ => {
+                                follower.take_data(&event[1]);
+                                follower.last = Some(event[2].as_str().unwrap().to_owned());
+                            }
+                        }
+                    }
+                    ("41" | "1", _) => return Err(Cut),
+                    other => panic!("not expected of Socket.IO: {other:?}"),
+                },
+                Some(Message::Close(_)) => return Err(Cut),
+                Some(_) | None => {}
+            }
+            rest = &mut rest[consumed..];
+        }
+        bytes.clear();
+        if !answers.is_empty() {
+            line.write(&answers).await?;
+        }
+        dawdle(random).await;
+        line.read(&mut bytes).await?;
+    }
+}
+
+/// Follows topics, or a pattern in the words of one generation, and goes on from the id of the last event.
+async fn mercure(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Random) -> Result<Endless, Cut> {
+    let budget = line.unlimited_until_resumable(follower.borrow().last.is_some());
+    let request = {
+        let follower = follower.borrow();
+        let selectors = match follower.pattern {
+            Some(pattern) => pattern.to_owned(),
+            None => follower.channels.iter().map(|channel| format!("topic={channel}")).collect::<Vec<_>>().join("&"),
+        };
+        let last = follower.last.as_ref().map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
+        format!("GET /.well-known/mercure?{selectors} HTTP/1.1\r\nHost: world\r\n{last}\r\n")
+    };
+    line.write(request.as_bytes()).await?;
+    let mut bytes = Vec::new();
+    let head = head(line, &mut bytes).await?;
+    if head.status() == 503 {
+        return Err(Cut);
+    }
+    assert_eq!((head.status(), head.body()), (200, ResponseBody::Chunked));
+    if head.header("last-event-id") == Some(b"earliest") {
+        follower.borrow_mut().gap();
+    }
+    let mut chunks = omnivox_wire::http1::ChunkedDecoder::new(u64::MAX);
+    let mut parser = Parser::new(1 << 20);
+    loop {
+        let mut used = 0;
+        while used < bytes.len() {
+            let (consumed, piece) = chunks.step(&bytes[used..]).unwrap();
+            used += consumed;
+            match piece {
+                omnivox_wire::http1::ChunkedPiece::Data(data) => {
+                    let mut follower = follower.borrow_mut();
+                    let read = parser.feed(data, |event| {
+                        follower.take_data(&serde_json::from_str(&event.data).unwrap());
+                        follower.last = Some(event.id.clone());
+                    });
+                    read.unwrap();
+                    if follower.last.is_some() {
+                        line.limit(budget);
+                    }
+                }
+                omnivox_wire::http1::ChunkedPiece::More => break,
+                omnivox_wire::http1::ChunkedPiece::End => return Err(Cut),
+            }
+        }
+        bytes.clear();
         dawdle(random).await;
         line.read(&mut bytes).await?;
     }
@@ -286,7 +416,7 @@ pub(crate) async fn publish(
 ) {
     let mut line = net.connect(random.below(3_000));
     for seq in 1..=most {
-        let body = serde_json::json!({"channel": channel, "data": {"seq": seq, "fill": "x".repeat(random.below(300) as usize)}, "id": format!("{channel}-{seq}")});
+        let body = serde_json::json!({"channel": channel, "data": {"channel": channel, "seq": seq, "fill": "x".repeat(random.below(300) as usize)}, "id": format!("{channel}-{seq}")});
         let body = body.to_string();
         let request = format!(
             "POST /v1/publish HTTP/1.1\r\nHost: world\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",

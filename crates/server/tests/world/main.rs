@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_core::app::Retention;
-use omnivox_core::{App, AppId, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_core::{App, AppId, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_dialects::mercure::{Mercure, MercureSettings};
 use omnivox_dialects::native::{Native, NativeSettings};
+use omnivox_dialects::socketio::{RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_server::{Server, ServerConfig};
 
 use client::{Follower, Transport};
@@ -39,6 +41,14 @@ const CHANNELS: [&str; 3] = ["alpha", "beta", "gamma"];
 
 /// Patterns, and which of the channels they mean.
 const PATTERNS: [(&str, &[&str]); 3] = [("*", &CHANNELS), ("al*", &["alpha"]), ("{name}", &CHANNELS)];
+
+/// The same in the words of Mercure's generations.
+const SELECTORS: [(&str, &[&str]); 4] = [
+    ("topic=*", &CHANNELS),
+    ("topic=%7Bname%7D&topic=alpha", &CHANNELS),
+    ("match_urlpattern=*", &CHANNELS),
+    ("match=beta&match_urlpattern=/.well-known/al*", &["alpha", "beta"]),
+];
 
 fn seeds() -> std::ops::Range<u64> {
     let count = std::env::var("OMNIVOX_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
@@ -78,14 +88,19 @@ async fn simulate(scenario: &Scenario, seed: u64) -> Tally {
     let published: Rc<RefCell<BTreeMap<&'static str, u64>>> = Rc::default();
     let followers: Vec<Rc<RefCell<Follower>>> = (0..scenario.followers)
         .map(|index| {
-            let transport = [Transport::WebSocket, Transport::EventStream, Transport::Poll][index % 3];
-            if index % 2 == 1 {
+            let transports = [Transport::WebSocket, Transport::EventStream, Transport::Poll, Transport::Mercure, Transport::SocketIo];
+            let transport = transports[index % transports.len()];
+            if transport == Transport::Mercure && index % 2 == 1 {
+                let (selectors, channels) = SELECTORS[random.below(4) as usize];
+                return Rc::new(RefCell::new(Follower::by_pattern(transport, selectors, channels.to_vec())));
+            }
+            if index % 2 == 1 && transport != Transport::SocketIo {
                 let (pattern, channels) = PATTERNS[random.below(3) as usize];
                 return Rc::new(RefCell::new(Follower::by_pattern(transport, pattern, channels.to_vec())));
             }
             let channels: Vec<&'static str> = match transport {
-                Transport::WebSocket => vec![CHANNELS[random.below(3) as usize]],
-                Transport::EventStream | Transport::Poll => CHANNELS[..=random.below(3) as usize].to_vec(),
+                Transport::WebSocket | Transport::SocketIo => vec![CHANNELS[random.below(3) as usize]],
+                Transport::EventStream | Transport::Poll | Transport::Mercure => CHANNELS[..=random.below(3) as usize].to_vec(),
             };
             Rc::new(RefCell::new(Follower::new(transport, channels)))
         })
@@ -137,8 +152,12 @@ fn config(scenario: &Scenario, start: tokio::time::Instant) -> ServerConfig {
     all.anonymous = Permissions::CLIENT;
     all.history = scenario.retention;
     let app = App::new(AppId::parse("world").unwrap(), Namespaces::new(vec![all]));
-    let native = Native::new(NativeSettings::default());
-    let mut config = ServerConfig::new(Vec::new(), vec![omnivox_auth::Settings::open(Arc::new(app))], vec![Arc::new(native)]);
+    let dialects: Vec<Arc<dyn Dialect>> = vec![
+        Arc::new(Native::new(NativeSettings::default())),
+        Arc::new(Mercure::new(MercureSettings::default())),
+        Arc::new(SocketIo::new(SocketIoSettings { recovery: Some(RecoverySettings::default()), ..SocketIoSettings::default() })),
+    ];
+    let mut config = ServerConfig::new(Vec::new(), vec![omnivox_auth::Settings::open(Arc::new(app))], dialects);
     config.shards = Some(2);
     config.clock = Arc::new(move || 1_000_000 + start.elapsed().as_millis() as u64);
     config.limits = Limits {
@@ -157,7 +176,7 @@ fn keep(count_max: usize) -> Retention {
 #[test]
 fn cuts_lose_nothing_while_history_lasts() {
     let scenario = Scenario {
-        followers: 9,
+        followers: 15,
         publications: 150,
         retention: keep(10_000),
         shard_queue_max: 65_536,
@@ -171,7 +190,7 @@ fn cuts_lose_nothing_while_history_lasts() {
 #[test]
 fn what_history_forgot_is_an_announced_gap() {
     let scenario = Scenario {
-        followers: 9,
+        followers: 15,
         publications: 200,
         retention: keep(5),
         shard_queue_max: 65_536,
@@ -185,7 +204,7 @@ fn what_history_forgot_is_an_announced_gap() {
 #[test]
 fn full_shard_queues_are_read_again() {
     let scenario = Scenario {
-        followers: 9,
+        followers: 15,
         publications: 200,
         retention: keep(10_000),
         shard_queue_max: 1,
@@ -199,7 +218,7 @@ fn full_shard_queues_are_read_again() {
 #[test]
 fn slow_readers_are_cut_off_and_resume() {
     let scenario = Scenario {
-        followers: 9,
+        followers: 15,
         publications: 200,
         retention: keep(10_000),
         shard_queue_max: 65_536,

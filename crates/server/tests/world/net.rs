@@ -98,6 +98,18 @@ impl Line {
         self.stream.write_all(bytes).await.map_err(|_| Cut)
     }
 
+    /// Where nothing can be resumed from yet, the connection lives on; gives the bytes that it lives for behind [`limit`](Self::limit).
+    pub(crate) fn unlimited_until_resumable(&mut self, resumable: bool) -> Option<u64> {
+        (!resumable).then(|| std::mem::replace(&mut self.budget, u64::MAX))
+    }
+
+    /// From here on it lives for so many bytes.
+    pub(crate) fn limit(&mut self, budget: Option<u64>) {
+        if let Some(budget) = budget {
+            self.budget = self.budget.min(budget);
+        }
+    }
+
     /// Reads some bytes; the last ones before the cut may be the first half of something.
     pub(crate) async fn read(&mut self, into: &mut Vec<u8>) -> Result<(), Cut> {
         if self.budget == 0 || *self.closed.borrow() {
