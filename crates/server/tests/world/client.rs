@@ -231,7 +231,7 @@ async fn socket_io(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &m
                         if reply[0]["gap"].as_bool().unwrap() {
                             follower.borrow_mut().gap();
                         }
-                        follower.borrow_mut().last.get_or_insert(reply[0]["offset"].as_str().unwrap().to_owned());
+                        follower.borrow_mut().last.get_or_insert_with(|| reply[0]["offset"].as_str().unwrap().to_owned());
                         line.limit(budget);
                     }
                     ("42", event) => {
@@ -296,7 +296,7 @@ async fn mercure(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut
                     let mut follower = follower.borrow_mut();
                     let read = parser.feed(data, |event| {
                         follower.take_data(&serde_json::from_str(&event.data).unwrap());
-                        follower.last = Some(event.id.clone());
+                        follower.last = Some(event.id);
                     });
                     read.unwrap();
                     if follower.last.is_some() {

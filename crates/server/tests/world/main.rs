@@ -112,7 +112,8 @@ async fn simulate(scenario: &Scenario, seed: u64) -> Tally {
             tokio::task::spawn_local(client::follow(net, follower, random, scenario.cut_after_max))
         })
         .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Socket.IO is there after four ways to and fro, of which each may take a while.
+    tokio::time::sleep(Duration::from_secs(30)).await;
     let publishers: Vec<_> = (0..3)
         .map(|which| {
             let (net, published, random) = (net.clone(), published.clone(), random.fork());
