@@ -110,3 +110,15 @@ test('a file is read again when it changes', async (t) => {
   await accepted(server, mint(second));
   assert.equal((await ask(server, mint(first))).status, 200);
 });
+
+test('tokens of Mercure are judged by the same key set', async (t) => {
+  const [known, unknown] = [key('first'), key('second')];
+  const source = await provider(t, [known]);
+  const server = await omnivox(t, { settings: settings(source.url) });
+  await accepted(server, mint(known));
+  const publish = async (shown) => {
+    const headers = { authorization: `Bearer ${mint(shown, { channels: undefined, mercure: { publish: ['*'] } })}`, 'content-type': 'application/x-www-form-urlencoded' };
+    return (await server.request('POST', '/.well-known/mercure', 'topic=a&data=hi', headers)).status;
+  };
+  assert.deepEqual([await publish(known), await publish(unknown)], [200, 401]);
+});
