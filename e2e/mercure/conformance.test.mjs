@@ -1,4 +1,5 @@
 // The cases of the protocol's conformance suites, 0.x and 1.0, in Chromium and with npm `eventsource`.
+// parts: chromium
 // budget: 240 s
 
 import assert from 'node:assert/strict';
