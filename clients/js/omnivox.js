@@ -312,6 +312,8 @@ function openWebSocket({ address, token, opened, message, lost, WebSocket = glob
     heardAt = Date.now();
     if (typeof data === 'string') message(JSON.parse(data));
   };
+  // The close that follows says all there is; without a listener Node's `ws` would end the program.
+  socket.onerror = () => {};
   socket.onclose = ({ code, reason }) => end(reason || `code ${code}`);
   return null;
 }

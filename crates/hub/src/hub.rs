@@ -4,6 +4,7 @@
 //! the [`Outcome`].
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -55,6 +56,8 @@ pub struct Hub {
     presence: Arc<dyn Presence>,
     limits: Arc<Limits>,
     clock: Clock,
+    /// The time in the name of the seat that was given last.
+    last_seat_ms: AtomicU64,
     pub(crate) bursts: Bursts,
     pub(crate) leases: Arc<Leases>,
     relay: OnceLock<Arc<dyn Relay>>,
@@ -104,6 +107,7 @@ impl Hub {
             presence,
             limits,
             clock,
+            last_seat_ms: AtomicU64::new(0),
             bursts: Bursts::default(),
             leases: Arc::new(Leases::default()),
             relay: OnceLock::new(),
@@ -170,6 +174,14 @@ impl Hub {
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
         (self.clock)()
+    }
+
+    /// The time for the name of a seat: later than that of every seat before, also within a millisecond, for the later one of two is polite.
+    pub(crate) fn seat_ms(&self) -> u64 {
+        let now = self.now_ms();
+        let later = |last: u64| now.max(last + 1);
+        let before = self.last_seat_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
+        later(before.unwrap_or_default())
     }
 
     /// The log, for shards that read a channel again or leave it.

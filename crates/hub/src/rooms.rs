@@ -75,7 +75,7 @@ impl Door<'_> {
     pub(crate) fn seat(&self, wish: Seat) -> Result<Running, Denied> {
         self.check_presence(&wish.channel, wish.data.as_ref())?;
         let limits = self.hub.limits();
-        let name = seat::seat(&self.app.id, &wish.channel, &wish.claim, self.hub.now_ms())?;
+        let name = seat::seat(&self.app.id, &wish.channel, &wish.claim, self.hub.seat_ms())?;
         let member: Arc<str> = name.member.into();
         let data = match &name.proof {
             Some(proof) => Some(Bytes::from(format!("{{\"proof\":\"{proof}\"}}"))),
