@@ -22,8 +22,9 @@ use omnivox_server::ServerConfig;
 use omnivox_server::config::{AdminGate, DrainPace, HostGate};
 use omnivox_server::proxies::{Proxies, ProxyHeaders};
 
+use super::choices::{Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::problem::{Place, Problem, Problems};
-use super::settings::{self, Config, LimitSettings, NamespaceSettings, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
+use super::settings::{self, Config, LimitSettings, NamespaceSettings};
 use super::{secure, trust};
 
 /// Judges the settings as a whole and makes what the server is started with.

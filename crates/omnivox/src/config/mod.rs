@@ -1,6 +1,6 @@
 //! Configuration: one definition, read from four layers, rendered into every document about it.
 //!
-//! - [`settings`]: the definition itself, and the structs made from it
+//! - [`settings`]: the definition itself, and the structs made from it; [`choices`]: the words that some of them choose from
 //! - [`layers`]: defaults < file < environment < flags
 //! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`relay`]: `[turn]` as the relay takes it
@@ -12,6 +12,7 @@
 //!
 //! Invariant: this folder reads no file and no environment variable; the commands do, and hand in text.
 
+pub(crate) mod choices;
 pub(crate) mod flags;
 pub(crate) mod layers;
 pub(crate) mod meaning;

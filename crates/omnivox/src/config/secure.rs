@@ -6,8 +6,9 @@ use std::sync::Arc;
 use omnivox_server::acme::{AcmeSettings, Challenge};
 use omnivox_server::tls::{CertificateFiles, Tls};
 
+use super::choices::AcmeChallenge;
 use super::problem::{Place, Problem};
-use super::settings::{AcmeChallenge, AcmeSection, Config};
+use super::settings::{AcmeSection, Config};
 
 /// The certificate of the TLS listeners, if there are any.
 pub(super) fn tls(config: &Config, problems: &mut Vec<Problem>) -> Option<Arc<Tls>> {

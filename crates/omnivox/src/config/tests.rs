@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::settings::{Config, LogFormat};
+use super::choices::LogFormat;
+use super::settings::Config;
 use super::{Layers, render};
 
 fn layers(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {

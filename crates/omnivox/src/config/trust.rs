@@ -11,10 +11,11 @@ use omnivox_auth::token::{Audience, Keys, TokenRules, Trust};
 use omnivox_auth::{ApiKey, MemoryLimits, Settings};
 use omnivox_core::{App as Tenant, Grant, Pattern, Permissions};
 
+use super::choices::TokenAlgorithm;
 use super::mercure_keys;
 use super::problem::{Place, Problem};
 use super::relay::{Meant, Written};
-use super::settings::{App, Config, TokenAlgorithm};
+use super::settings::{App, Config};
 
 /// What verifies the credentials of an app. `read` reads a file: key files are the only settings that lie elsewhere.
 pub(crate) fn settings(

@@ -8,7 +8,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use crate::config::settings::{Log, LogFormat};
+use crate::config::choices::LogFormat;
+use crate::config::settings::Log;
 use crate::exit::{self, Code};
 
 use sampling::Sampling;
