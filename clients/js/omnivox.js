@@ -107,12 +107,12 @@ export class Client extends Emitter {
 
   /// One message of the protocol and its answer. Only a WebSocket carries all of them; `enter` with a `seat`, `signal` and `leave` go as requests, too.
   request(message) {
-    return this.#carrier?.change && this.#isOfRoom(message) ? this.#post(message) : this.#ask(message);
+    return this.#isForRequests(message) ? this.#post(message) : this.#ask(message);
   }
 
   /// One message that has no answer; false when it could not be said now.
   tell(message) {
-    if (this.#carrier?.change && this.#isOfRoom(message)) {
+    if (this.#isForRequests(message)) {
       this.#post(message).catch((error) => this.emit('unsaid', { message, error }));
       return true;
     }
@@ -137,7 +137,9 @@ export class Client extends Emitter {
     this.#become('closed');
   }
 
-  #isOfRoom({ type, channel, seat }) {
+  /// Where no WebSocket is, what concerns a seat goes as requests, also while the stream or the polls begin anew.
+  #isForRequests({ type, channel, seat }) {
+    if (this.transport === 'websocket') return false;
     return (type === 'enter' && seat !== undefined) || (this.#seat?.channel === channel && ['signal', 'leave'].includes(type));
   }
 
@@ -148,7 +150,12 @@ export class Client extends Emitter {
         throw new Refused({ code: 'one_room', message: 'without a WebSocket a client has a seat in one room; make another client for another room' });
       }
       const proof = this.#seat ? { seat: this.#seat.seat, member: this.#seat.member } : {};
-      const said = await this.http('POST', `/v1/rooms/${type}`, { ...proof, ...message });
+      // The inbox of who leaves is closed by the server; whoever still read it would take that for a lost connection.
+      const inbox = type === 'leave' ? this.#read(undefined) : undefined;
+      const said = await this.http('POST', `/v1/rooms/${type}`, { ...proof, ...message }).catch((error) => {
+        if (inbox) this.#read(inbox);
+        throw error;
+      });
       if (type === 'enter') this.#seat = { channel: message.channel, seat: message.seat, member: said.member, inbox: said.inbox, since: said.last };
       if (type === 'leave') this.#seat = null;
       if (type !== 'signal') this.#carrier?.change?.();
@@ -156,6 +163,14 @@ export class Client extends Emitter {
     });
     this.#said = answer.catch(() => {});
     return answer;
+  }
+
+  /// Reads this inbox of the seat from now on, or none; answers with the one before.
+  #read(inbox) {
+    const before = this.#seat?.inbox;
+    if (this.#seat) this.#seat.inbox = inbox;
+    this.#carrier?.change?.();
+    return before;
   }
 
   #address(path) {

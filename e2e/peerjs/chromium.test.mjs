@@ -9,15 +9,21 @@ import { ROOT, omnivox } from '../lib/omnivox.mjs';
 
 const CLIENT = path.join(ROOT, 'e2e/node_modules/peerjs/dist/peerjs.min.js');
 
-test('two peers in a page', async (t) => {
+/// Runs a function in a page that has the client, with the options of a peer that is reached over our relay alone, and a way to await an event.
+async function clientInPage(t) {
   const server = await omnivox(t);
   const { json: { iceServers } } = await server.get('/v1/ice?channel=peerjs');
   const tab = await page(t);
   await tab.goto(`${server.url}/`);
   await tab.addScriptTag({ path: CLIENT });
-  const got = await tab.evaluate(async ({ port, iceServers }) => {
-    const options = { host: '127.0.0.1', port, path: '/peerjs', config: { iceServers, iceTransportPolicy: 'relay' } };
-    const once = (target, event) => new Promise((resolve) => { target.once(event, resolve); });
+  const options = { host: '127.0.0.1', port: server.port, path: '/peerjs', config: { iceServers, iceTransportPolicy: 'relay' } };
+  const once = '(target, event) => new Promise((resolve) => { target.once(event, resolve); })';
+  return (run) => tab.evaluate(`(${run})(${JSON.stringify(options)}, ${once})`);
+}
+
+test('two peers in a page', async (t) => {
+  const evaluate = await clientInPage(t);
+  const got = await evaluate(async (options, once) => {
     const bob = new window.Peer('bob', options);
     await once(bob, 'open');
     const ana = new window.Peer(options);
@@ -32,20 +38,14 @@ test('two peers in a page', async (t) => {
     ana.connect('nobody');
     const absent = await once(ana, 'error');
     return { id, there, back, taken: taken.type, absent: absent.type };
-  }, { port: server.port, iceServers });
+  });
   assert.match(got.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4/);
   assert.deepEqual({ ...got, id: undefined }, { id: undefined, there: { text: 'hi' }, back: { back: 'hi' }, taken: 'unavailable-id', absent: 'peer-unavailable' });
 });
 
 test('an id of the server, a key that is wrong, a peer that comes late, reconnect()', async (t) => {
-  const server = await omnivox(t);
-  const { json: { iceServers } } = await server.get('/v1/ice?channel=peerjs');
-  const tab = await page(t);
-  await tab.goto(`${server.url}/`);
-  await tab.addScriptTag({ path: CLIENT });
-  const got = await tab.evaluate(async ({ port, iceServers }) => {
-    const options = { host: '127.0.0.1', port, path: '/peerjs', config: { iceServers, iceTransportPolicy: 'relay' } };
-    const once = (target, event) => new Promise((resolve) => { target.once(event, resolve); });
+  const evaluate = await clientInPage(t);
+  const got = await evaluate(async (options, once) => {
     const wrong = await once(new window.Peer('eve', { ...options, key: 'other' }), 'error');
     const ana = new window.Peer(options);
     const id = await once(ana, 'open');
@@ -75,6 +75,6 @@ test('an id of the server, a key that is wrong, a peer that comes late, reconnec
       free = await Promise.race([once(next, 'open'), once(next, 'error').then(({ type }) => type)]);
     } while (free === 'unavailable-id');
     return { wrong: wrong.type, id, sameId, heard, free };
-  }, { port: server.port, iceServers });
+  });
   assert.deepEqual(got, { wrong: 'server-error', id: got.id, sameId: got.id, heard: 'still here', free: 'late' });
 });

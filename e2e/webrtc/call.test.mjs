@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import { certificate } from '../lib/own-certificate.mjs';
+import { certificate, fingerprint, relaySection } from '../lib/certificates.mjs';
 import { callers } from '../lib/chromium.mjs';
 import { cuttingProxy } from '../lib/cutting-proxy.mjs';
 import { until } from '../lib/inbox.mjs';
@@ -40,16 +40,9 @@ const WAYS = [
 
 for (const [what, more, kind, over] of WAYS) {
   test(`a call ${what}`, async (t) => {
-    const { key, chain, spki } = certificate(t);
-    const server = await omnivox(t, { settings: `${OPEN}
-[turn]
-udp = ["127.0.0.1:0"]
-tcp = ["127.0.0.1:0"]
-tls = ["127.0.0.1:0"]
-certificate_file = "${chain}"
-private_key_file = "${key}"
-` });
-    const open = await callers(t, { trust: spki });
+    const files = certificate(t);
+    const server = await omnivox(t, { settings: `${OPEN}${relaySection(files)}` });
+    const open = await callers(t, { trust: fingerprint(files) });
     const ana = await enter(open, server.url, 'Ana', more);
     await ana.click('#camera');
     const bob = await enter(open, server.url, 'Bob', more);

@@ -1,7 +1,10 @@
 // The JavaScript client in Node: every transport, the way down to the next one, and what was missed after a cut.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createServer } from 'node:net';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { WebSocket } from 'ws';
 import { connect } from '../../clients/js/omnivox.js';
 import { omnivox } from '../lib/omnivox.mjs';
@@ -64,6 +67,27 @@ test('where there is no WebSocket the next transport is taken', async (t) => {
   const client = follow(t, server, { WebSocket: Never });
   await new Promise((resolve) => { client.on('state', (state) => state === 'open' && resolve()); });
   assert.equal(client.transport, 'stream');
+});
+
+test('a server that nobody answers for is tried again, and the program goes on', async (t) => {
+  const taken = await new Promise((resolve) => { const server = createServer().listen(0, '127.0.0.1', () => resolve(server)); });
+  const { port } = taken.address();
+  await new Promise((resolve) => { taken.close(resolve); });
+  const program = `
+    import { WebSocket } from '${import.meta.resolve('ws')}';
+    import { connect } from '${new URL('../../clients/js/omnivox.js', import.meta.url)}';
+    let tries = 0;
+    class Counted extends WebSocket {
+      constructor(url) {
+        super(url);
+        if (++tries < 3) return;
+        client.close();
+        console.log('goes on');
+      }
+    }
+    const client = connect('http://127.0.0.1:${port}', { WebSocket: Counted, transports: ['websocket'] });`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program]);
+  assert.equal(stdout, 'goes on\n');
 });
 
 const opened = (client) => (client.state === 'open' ? undefined : new Promise((resolve) => { client.on('state', (state) => state === 'open' && resolve()); }));

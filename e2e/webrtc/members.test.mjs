@@ -4,25 +4,18 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { certificate } from '../lib/own-certificate.mjs';
+import { certificate, relaySection } from '../lib/certificates.mjs';
 import { member } from '../lib/members.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { OPEN } from '../lib/settings.mjs';
 
 for (const over of ['udp', 'tcp', 'tls']) {
   test(`relay to relay over ${over}`, async (t) => {
-    const { key, chain } = certificate(t);
-    const server = await omnivox(t, { settings: `${OPEN}
-[turn]
-udp = ["127.0.0.1:0"]
-tcp = ["127.0.0.1:0"]
-tls = ["127.0.0.1:0"]
-certificate_file = "${chain}"
-private_key_file = "${key}"
-` });
+    const files = certificate(t);
+    const server = await omnivox(t, { settings: `${OPEN}${relaySection(files)}` });
     const args = ['--policy', 'relay', '--over', over];
     const names = ['Ana', 'Bob'];
-    const [ana, bob] = names.map((name) => member(t, { url: server.url, name, peers: 1, args, env: { SSL_CERT_FILE: chain } }));
+    const [ana, bob] = names.map((name) => member(t, { url: server.url, name, peers: 1, args, env: { SSL_CERT_FILE: files.certificate } }));
     const [from, to] = await Promise.all([ana.done(), bob.done()]);
     assert.deepEqual(from, [{ name: 'Bob', heard: 'hi from Bob', local: 'relay', remote: 'relay' }]);
     assert.deepEqual(to, [{ name: 'Ana', heard: 'hi from Ana', local: 'relay', remote: 'relay' }]);

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { connect, stream } from '../lib/clients.mjs';
 import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
+import { OPEN } from '../lib/settings.mjs';
 import { connect as connectSocketIo, NEWEST } from '../lib/socketio.mjs';
 import WebSocket from 'ws';
 
@@ -134,20 +135,7 @@ test('roles are opposite, in whatever order and way two come', async (t) => {
 });
 
 test('a room that is full, and a seat that nobody kept', async (t) => {
-  const settings = `
-[server]
-listen = ["127.0.0.1:0"]
-[[app]]
-id = "demo"
-open = true
-[[namespace]]
-channels = "*"
-anonymous = ["subscribe", "publish", "presence", "history"]
-[limits]
-seats_per_room_max = 1
-seat_grace_ms = 300
-`;
-  const server = await omnivox(t, { settings });
+  const server = await omnivox(t, { settings: `${OPEN}[limits]\nseats_per_room_max = 1\nseat_grace_ms = 300\n` });
   const first = await byRequests(server, 'the seat of the first one');
   const full = await server.post('/v1/rooms/enter', { channel: ROOM, seat: 'the seat of the second one' });
   assert.deepEqual([full.status, full.json.error.code], [429, 'limit_exceeded']);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use omnivox_wire::http1::{HeadLimits, ResponseBody, ResponseHead};
+use omnivox_wire::http1::{ChunkedDecoder, ChunkedPiece, HeadLimits, ResponseBody, ResponseHead};
 use omnivox_wire::sse::Parser;
 use omnivox_wire::ws::{self, Message, handshake::ClientHandshake};
 use serde_json::Value;
@@ -284,27 +284,38 @@ async fn mercure(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut
     if head.header("last-event-id") == Some(b"earliest") {
         follower.borrow_mut().gap();
     }
-    let mut chunks = omnivox_wire::http1::ChunkedDecoder::new(u64::MAX);
+    stream(line, bytes, random, |line, parser, data| {
+        let mut follower = follower.borrow_mut();
+        let read = parser.feed(data, |event| {
+            follower.take_data(&serde_json::from_str(&event.data).unwrap());
+            follower.last = Some(event.id);
+        });
+        read.unwrap();
+        if follower.last.is_some() {
+            line.limit(budget);
+        }
+    })
+    .await
+}
+
+/// Reads a stream of events until it is cut, piece by piece.
+async fn stream(
+    line: &mut Line,
+    mut bytes: Vec<u8>,
+    random: &mut Random,
+    mut piece: impl FnMut(&mut Line, &mut Parser, &[u8]),
+) -> Result<Endless, Cut> {
+    let mut chunks = ChunkedDecoder::new(u64::MAX);
     let mut parser = Parser::new(1 << 20);
     loop {
         let mut used = 0;
         while used < bytes.len() {
-            let (consumed, piece) = chunks.step(&bytes[used..]).unwrap();
+            let (consumed, read) = chunks.step(&bytes[used..]).unwrap();
             used += consumed;
-            match piece {
-                omnivox_wire::http1::ChunkedPiece::Data(data) => {
-                    let mut follower = follower.borrow_mut();
-                    let read = parser.feed(data, |event| {
-                        follower.take_data(&serde_json::from_str(&event.data).unwrap());
-                        follower.last = Some(event.id);
-                    });
-                    read.unwrap();
-                    if follower.last.is_some() {
-                        line.limit(budget);
-                    }
-                }
-                omnivox_wire::http1::ChunkedPiece::More => break,
-                omnivox_wire::http1::ChunkedPiece::End => return Err(Cut),
+            match read {
+                ChunkedPiece::Data(data) => piece(line, &mut parser, data),
+                ChunkedPiece::More => break,
+                ChunkedPiece::End => return Err(Cut),
             }
         }
         bytes.clear();
@@ -351,37 +362,21 @@ async fn event_stream(line: &mut Line, follower: &Rc<RefCell<Follower>>, random:
     let mut bytes = Vec::new();
     let head = head(line, &mut bytes).await?;
     assert_eq!((head.status(), head.body()), (200, ResponseBody::Chunked));
-    let mut chunks = omnivox_wire::http1::ChunkedDecoder::new(u64::MAX);
-    let mut parser = Parser::new(1 << 20);
-    loop {
-        let mut used = 0;
-        while used < bytes.len() {
-            let (consumed, piece) = chunks.step(&bytes[used..]).unwrap();
-            used += consumed;
-            match piece {
-                omnivox_wire::http1::ChunkedPiece::Data(data) => {
-                    let mut follower = follower.borrow_mut();
-                    parser
-                        .feed(data, |event| match event.event.as_str() {
-                            "message" => follower.take(&serde_json::from_str(&event.data).unwrap()),
-                            "error" if event.data.contains("\"gap\"") => follower.gap(),
-                            // A server that can't take us now says so and ends the stream.
-                            "error" => {}
-                            other => panic!("an event called {other}"),
-                        })
-                        .unwrap();
-                    if !parser.last_id().is_empty() {
-                        follower.last = Some(parser.last_id().to_owned());
-                    }
-                }
-                omnivox_wire::http1::ChunkedPiece::More => break,
-                omnivox_wire::http1::ChunkedPiece::End => return Err(Cut),
-            }
+    stream(line, bytes, random, |_, parser, data| {
+        let mut follower = follower.borrow_mut();
+        let read = parser.feed(data, |event| match event.event.as_str() {
+            "message" => follower.take(&serde_json::from_str(&event.data).unwrap()),
+            "error" if event.data.contains("\"gap\"") => follower.gap(),
+            // A server that can't take us now says so and ends the stream.
+            "error" => {}
+            other => panic!("an event called {other}"),
+        });
+        read.unwrap();
+        if !parser.last_id().is_empty() {
+            follower.last = Some(parser.last_id().to_owned());
         }
-        bytes.clear();
-        dawdle(random).await;
-        line.read(&mut bytes).await?;
-    }
+    })
+    .await
 }
 
 async fn poll(line: &mut Line, follower: &Rc<RefCell<Follower>>, random: &mut Random) -> Result<Endless, Cut> {
