@@ -153,15 +153,6 @@ pub enum AuthError {
         "a cookie counts only with an `Origin`, `Referer` or `Sec-Fetch-Site` that shows an allowed page (`app.allowed_origins`); send a token instead"
     )]
     CookieWithoutOrigin,
-    /// There are several cookies of the name.
-    #[error("the request has several cookies of the same name; remove those that other paths or parent domains set")]
-    CookieTwice,
-    /// The `Authorization` header can't be read.
-    #[error("the `Authorization` header {0}")]
-    Authorization(&'static str),
-    /// The name in `Host` is not one that reaches only this machine.
-    #[error("the host {0} is not this machine's loopback name; open `http://localhost`, or use `omnivox serve`")]
-    Host(Box<str>),
 }
 
 impl AuthError {
@@ -193,10 +184,7 @@ impl AuthError {
             | Self::Ticket { .. }
             | Self::SignatureForm(_)
             | Self::Replayed
-            | Self::RelayName(_)
-            | Self::CookieTwice
-            | Self::Authorization(_)
-            | Self::Host(_) => return None,
+            | Self::RelayName(_) => return None,
         })
     }
 
@@ -250,9 +238,6 @@ impl AuthError {
             Self::RelayName(_) => "relay_name",
             Self::Origin(_) => "origin",
             Self::CookieWithoutOrigin => "cookie_without_origin",
-            Self::CookieTwice => "cookie_twice",
-            Self::Authorization(_) => "authorization",
-            Self::Host(_) => "host",
         }
     }
 }
@@ -262,8 +247,8 @@ impl From<AuthError> for Denied {
         let words = error.to_string().into();
         match error {
             AuthError::Expired { .. } => Self::Expired(words),
-            AuthError::Origin(_) | AuthError::CookieWithoutOrigin | AuthError::Host(_) => Self::Forbidden(words),
-            AuthError::CookieTwice | AuthError::Authorization(_) | AuthError::SignatureForm(_) => Self::Invalid(words),
+            AuthError::Origin(_) | AuthError::CookieWithoutOrigin => Self::Forbidden(words),
+            AuthError::SignatureForm(_) => Self::Invalid(words),
             AuthError::TicketsFull(_) => Self::Limit { setting: "tickets_max", words: "too many tickets wait to be used".into() },
             AuthError::RevocationsFull(_) => Self::Limit { setting: "revocations_max", words: "too many revocations are in force".into() },
             AuthError::SignaturesFull(_) => {
@@ -346,9 +331,6 @@ mod tests {
             AuthError::RelayName("is empty"),
             AuthError::Origin("x".into()),
             AuthError::CookieWithoutOrigin,
-            AuthError::CookieTwice,
-            AuthError::Authorization("is empty"),
-            AuthError::Host("x".into()),
         ]
     }
 

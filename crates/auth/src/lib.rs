@@ -26,7 +26,6 @@ pub mod key_set;
 pub mod mercure;
 pub mod mint;
 pub mod origin;
-pub mod presented;
 pub mod revocation;
 pub mod seat;
 pub mod secret;

@@ -52,43 +52,6 @@ pub fn cookie_counts(settings: &[String], signs: &PageSigns<'_>) -> Result<(), A
     if own || listed { Ok(()) } else { Err(AuthError::Origin(quoted(page.text))) }
 }
 
-/// The value of a cookie. Two of the same name are refused: one of them may come from a page that a stranger controls.
-pub fn cookie<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, AuthError> {
-    let pairs = header.split(';').filter_map(|pair| pair.trim_ascii().split_once('='));
-    let mut values = pairs.filter(|(found, _)| found.trim_ascii_end() == name).map(|(_, value)| value.trim_ascii());
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(AuthError::CookieTwice),
-        (value, None) => Ok(value.map(|value| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))),
-    }
-}
-
-/// The rule of `omnivox dev`: only names of this machine, so that no web page reaches it through its developer's browser.
-pub fn loopback_only(host: Option<&str>, origin: Option<&str>) -> Result<(), AuthError> {
-    let host = host.unwrap_or_default();
-    if !is_loopback(host) {
-        return Err(AuthError::Host(quoted(host)));
-    }
-    match origin {
-        None => Ok(()),
-        Some(origin) => match Origin::parse(origin) {
-            Some(page) if is_loopback(page.authority) => Ok(()),
-            _ => Err(AuthError::Origin(quoted(origin))),
-        },
-    }
-}
-
-fn is_loopback(authority: &str) -> bool {
-    let (name, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => (format!("[{address}]"), rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("1"))),
-        None => match authority.split_once(':') {
-            Some((name, port)) => (name.to_owned(), Some(port)),
-            None => (authority.to_owned(), Some("1")),
-        },
-    };
-    let port_is_one = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    port_is_one && (name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]")
-}
-
 /// `scheme://authority`, nothing behind it.
 struct Origin<'a> {
     text: &'a str,
@@ -209,47 +172,5 @@ mod tests {
         check("*", "", "", "", false);
         let plain = PageSigns { origin: Some("http://hub.test"), host: Some("hub.test:80"), ..PageSigns::default() };
         assert!(cookie_counts(&[], &plain).is_ok(), "a server without TLS has pages without");
-    }
-
-    #[test]
-    fn one_cookie_of_a_name() {
-        let check = |header: &str, expected: Result<Option<&str>, AuthError>| assert_eq!(cookie(header, "sid"), expected, "{header}");
-        check("sid=abc", Ok(Some("abc")));
-        check("a=1; sid=a=b; c", Ok(Some("a=b")));
-        check("sid=\"abc\"", Ok(Some("abc")));
-        check("xsid=1; SID=2", Ok(None));
-        check("", Ok(None));
-        check("sid=1; sid=2", Err(AuthError::CookieTwice));
-        check("sid=1;sid =1", Err(AuthError::CookieTwice));
-    }
-
-    #[test]
-    fn the_development_server_is_for_this_machine() {
-        let check = |host: &str, origin: Option<&str>, fine: bool| {
-            assert_eq!(loopback_only(Some(host), origin).is_ok(), fine, "{host} {origin:?}");
-        };
-        check("localhost:8000", None, true);
-        check("LOCALHOST", Some("http://localhost:3000"), true);
-        check("127.0.0.1:8000", Some("http://[::1]:8000"), true);
-        check("[::1]", Some("https://127.0.0.1"), true);
-        for host in [
-            "",
-            "evil.test",
-            "localhost.evil.test",
-            "127.0.0.1.evil.test",
-            "127.0.0.2",
-            "[::1]x",
-            "[::1]:",
-            "localhost:",
-            "localhost:8000x",
-            "::1",
-            "[::2]",
-        ] {
-            check(host, None, false);
-        }
-        for origin in ["null", "", "http://evil.test", "http://localhost.evil.test", "http://localhost@evil.test", "localhost"] {
-            check("localhost", Some(origin), false);
-        }
-        assert!(loopback_only(None, None).is_err());
     }
 }

@@ -52,18 +52,19 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(move |(known, _)| *known == name).map(|(_, value)| *value)
     }
 
-    /// The value of a cookie, the first of that name.
-    pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        self.cookies(name).next()
-    }
-
-    /// The values of all cookies of that name. Of several, one may come from a page that a stranger controls.
-    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        let lines = self.headers.iter().filter(|(known, _)| *known == "cookie").filter_map(|(_, value)| std::str::from_utf8(value).ok());
-        lines.flat_map(|line| line.split(';')).filter_map(move |pair| {
-            let (key, value) = pair.split_once('=')?;
-            (key.trim() == name).then(|| value.trim().trim_matches('"'))
-        })
+    /// The value of the cookie of that name; an empty one is none. Of several, one may come from a page that a stranger controls, so they are
+    /// refused instead of one being chosen.
+    pub fn cookie(&self, name: &str) -> Result<Option<&'a str>, SeveralCookies> {
+        let pairs = self.header_values("cookie").flat_map(|line| line.split(|byte| *byte == b';')).filter_map(|pair| {
+            let (key, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
+            let value = value.trim_ascii();
+            (key.trim_ascii() == name).then(|| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+        });
+        let mut values = pairs.filter(|value| !value.is_empty());
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(SeveralCookies),
+            (value, None) => Ok(value),
+        }
     }
 
     /// Whether the client asks for a WebSocket.
@@ -71,6 +72,11 @@ impl<'a> Request<'a> {
         matches!(self.upgrade, Upgrade::WebSocket { .. })
     }
 }
+
+/// A request has more than one cookie of a name that can be a credential.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the request has several cookies of the same name; remove those that other paths or parent domains set")]
+pub struct SeveralCookies;
 
 /// One HTTP answer.
 #[derive(Clone, PartialEq, Debug)]
@@ -104,5 +110,41 @@ impl Response {
     pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cookie_of_a_name() {
+        let check = |lines: &[&[u8]], expected: Result<Option<&str>, SeveralCookies>| {
+            let headers: Vec<(&str, &[u8])> = lines.iter().map(|line| ("cookie", *line)).collect();
+            let request = Request {
+                method: "GET",
+                path: "/",
+                query: "",
+                headers: &headers,
+                body: b"",
+                remote: IpAddr::from([127, 0, 0, 1]),
+                secure: false,
+                upgrade: Upgrade::None,
+                stream_framing: crate::frame::Framing::Chunk,
+            };
+            assert_eq!(request.cookie("sid"), expected, "{lines:?}");
+        };
+        check(&[b"sid=abc"], Ok(Some("abc")));
+        check(&[b"a=1; sid=a=b; c"], Ok(Some("a=b")));
+        check(&[b"sid=\"abc\""], Ok(Some("abc")));
+        check(&[b"sid=\"abc"], Ok(Some("\"abc")));
+        check(&[b"xsid=1; SID=2"], Ok(None));
+        check(&[b""], Ok(None));
+        check(&[], Ok(None));
+        check(&[b"sid=; sid=1"], Ok(Some("1")));
+        check(&[b"other=\xff; sid=1"], Ok(Some("1")));
+        check(&[b"sid=1; sid=2"], Err(SeveralCookies));
+        check(&[b"sid=1;sid =1"], Err(SeveralCookies));
+        check(&[b"sid=1", b"other=\xff; sid=2"], Err(SeveralCookies));
     }
 }

@@ -94,7 +94,8 @@ fn authorization(request: &Request<'_>) -> Result<Option<String>, Refusal> {
 
 /// The token of a cookie, if there is one and the page may use it.
 fn cookie(request: &Request<'_>, settings: &MercureSettings) -> Result<Option<String>, Refusal> {
-    let found = request.cookie(&settings.cookie_name).or_else(|| request.cookie(FIRST_COOKIE)).filter(|token| !token.is_empty());
+    let cookie = |name| request.cookie(name).map_err(|several| Refusal::invalid_request(several.to_string()));
+    let found = cookie(&settings.cookie_name)?.map_or_else(|| cookie(FIRST_COOKIE), |token| Ok(Some(token)))?;
     let Some(token) = found else { return Ok(None) };
     if request.method == "POST" && !may_publish(request, settings) {
         return Err(Refusal::invalid_request(

@@ -213,12 +213,8 @@ fn subprotocol_credential<'a>(request: &Request<'a>) -> Result<Option<&'a str>, 
 
 fn cookie_credential(request: &Request<'_>, name: Option<&str>) -> Result<Credential, Refusal> {
     let Some(name) = name else { return Ok(Credential::Anonymous) };
-    let mut cookies = request.cookies(name).filter(|token| !token.is_empty());
-    let Some(token) = cookies.next() else { return Ok(Credential::Anonymous) };
-    if cookies.next().is_some() {
-        let words = "the request has several cookies of the same name; remove those that other paths or parent domains set";
-        return Err(Refusal::invalid("invalid", words));
-    }
+    let found = request.cookie(name).map_err(|several| Refusal::invalid("invalid", several.to_string()))?;
+    let Some(token) = found else { return Ok(Credential::Anonymous) };
     let header = |name| request.header(name).map(Into::into);
     let (referer, fetch_site) = (header("referer"), header("sec-fetch-site"));
     Ok(Credential::Cookie(Box::new(CookieToken { token: token.into(), referer, fetch_site, secure: request.secure })))

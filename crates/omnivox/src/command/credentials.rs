@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnivox_auth::key::SigningKey;
 use omnivox_auth::mint::{TokenDraft, mint};
-use omnivox_auth::presented::bearer;
 use omnivox_auth::secret::Secret;
 use omnivox_auth::{Authenticator, Memory};
 use omnivox_core::{AppId, ChannelName, Credential, Pattern};
@@ -64,7 +63,7 @@ pub(crate) fn explain(wish: &Explain) -> anyhow::Result<()> {
     let app = chosen(&config, wish.app.as_ref())?;
     let settings = server.apps.into_iter().find(|settings| settings.app.id == app.id);
     let authenticator = Authenticator::new(settings.expect("every app has one"), Memory::default().into());
-    let credential = wish.token.as_deref().map_or(Credential::Anonymous, bearer);
+    let credential = wish.token.as_deref().map_or(Credential::Anonymous, Credential::bearer);
     let explained = authenticator.explain(&credential, &wish.channel, now_ms());
     let explanation = explained.map_err(|error| exit::error(Code::Refused, format!("the credential is refused: {error}")))?;
     documents::print(explanation.to_string().as_bytes())

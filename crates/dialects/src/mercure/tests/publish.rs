@@ -216,6 +216,39 @@ fn cookies_publish_only_from_pages_that_may() {
     );
 }
 
+/// One of two cookies may come from a page that a stranger controls.
+#[test]
+fn several_cookies_of_one_name_are_refused() {
+    let words = "the request has several cookies of the same name; remove those that other paths or parent domains set⏎";
+    for name in ["__Secure-mercure_access_token", "mercureAuthorization"] {
+        for (request, status) in [
+            (
+                format!("POST /.well-known/mercure\n    origin: http://hub.test\n    {FORM}\n    | topic=a"),
+                format!("400 text/plain; charset=utf-8 {words}"),
+            ),
+            ("GET /.well-known/mercure?match=a".to_owned(), format!("400 text/plain; charset=utf-8 {words}")),
+            ("GET /.well-known/mercure?topic=a".to_owned(), "401 text/plain; charset=utf-8 Unauthorized⏎".to_owned()),
+        ] {
+            let (line, rest) = request.split_once('\n').map_or((&*request, String::new()), |(line, rest)| (line, format!("\n{rest}")));
+            for cookies in [format!("cookie: {name}=a.b.c; {name}=x.y.z"), format!("cookie: {name}=a.b.c\n    cookie: {name}=a.b.c")] {
+                check(&format!(
+                    "> {line}\n    host: hub.test\n    {cookies}{rest}\n< {status}\n    www-authenticate: Bearer error=\"invalid_request\", resource_metadata=\"http://hub.test/.well-known/oauth-protected-resource/.well-known/mercure\"\n"
+                ));
+            }
+        }
+    }
+    // That of the second generation counts before that of the first, and one that is empty is none.
+    check(
+        "
+        > GET /.well-known/mercure?match=a
+            cookie: mercureAuthorization=a; __Secure-mercure_access_token=c.c.c; mercureAuthorization=b; __Secure-mercure_access_token=
+        ? connect token c.c.c
+        < …
+        < …
+        ",
+    );
+}
+
 #[test]
 fn pages_of_other_origins_are_told_what_they_may_read() {
     let cors_origins = vec!["https://app.example".to_owned()];
