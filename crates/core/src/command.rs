@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::call::{Call, Called};
 use crate::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use crate::event::{Event, Member};
 use crate::frame::EncodingKey;
@@ -67,6 +68,8 @@ pub enum Command {
     Keep(Box<str>),
     /// Leave a seat on lease.
     Vacate(Box<Vacate>),
+    /// Ask the application behind the hub.
+    Call(Box<Call>),
 }
 
 /// Who the client says it is, and how it came.
@@ -290,6 +293,8 @@ pub enum Reply {
     Ice(Box<IceServers>),
     /// The seat is kept: its inbox, and for how many milliseconds without another sign.
     Kept(ChannelName, u64),
+    /// What the application wants done with the caller.
+    Called(Box<Called>),
 }
 
 /// The state of a new subscription.

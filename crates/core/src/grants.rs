@@ -29,6 +29,8 @@ impl Permissions {
     pub const HISTORY: Self = Self(8);
     /// Act on others: disconnect them, list channels.
     pub const MANAGE: Self = Self(16);
+    /// The application gave the grant to a living session, by its answer to a call. No token can bring it.
+    pub const VOUCHED: Self = Self(32);
     /// Everything that a client does; not [`MANAGE`](Self::MANAGE).
     pub const CLIENT: Self = Self(15);
     /// Everything.

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod app;
+pub mod call;
 pub mod channel;
 pub mod command;
 pub mod engine;

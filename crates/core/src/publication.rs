@@ -37,8 +37,13 @@ pub struct Draft {
 impl Draft {
     /// A plain publication of `payload` to one channel.
     pub fn new(channel: ChannelName, payload: Payload) -> Self {
+        Self::to(SmallVec::from_elem(channel, 1), payload)
+    }
+
+    /// A plain publication of `payload` to several channels.
+    pub fn to(channels: SmallVec<[ChannelName; 1]>, payload: Payload) -> Self {
         Self {
-            channels: SmallVec::from_elem(channel, 1),
+            channels,
             event: None,
             payload,
             id: None,

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::bursts::Bursts;
+use crate::calls::Handlers;
 use crate::key_sets::KeySetCounters;
 use crate::leases::Leases;
 use crate::memory::Clock;
@@ -66,6 +67,7 @@ pub struct Hub {
     quotas: Arc<Quotas>,
     key_set_counters: KeySetCounters,
     replaced: watch::Sender<u64>,
+    pub(crate) handlers: Handlers,
 }
 
 /// Who knows the sessions that live: the shards of the server.
@@ -81,6 +83,8 @@ pub enum Outcome {
     Reply(Reply),
     /// The engine's half of a subscribe, and the subscribe; the shard opens the gate and makes the reply.
     Joined(Box<Subscribe>, Joined),
+    /// Another outcome, for a session that the application has given further grants.
+    Granted(Arc<Principal>, Box<Outcome>),
 }
 
 /// The way to an outcome.
@@ -116,6 +120,7 @@ impl Hub {
             quotas,
             key_set_counters: KeySetCounters::default(),
             replaced: watch::Sender::new(0),
+            handlers: Handlers::default(),
         };
         hub.replace_apps(apps);
         hub
@@ -225,14 +230,14 @@ impl Hub {
     }
 
     /// Runs a command. Ready at once unless a broker or a back end has to be asked.
-    pub fn run(&self, caller: &Caller, command: Command, shard: u16) -> Running {
+    pub fn run(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Running {
         match self.start(caller, command, shard) {
             Ok(running) => running,
             Err(denied) => Box::pin(std::future::ready(Err(denied))),
         }
     }
 
-    fn start(&self, caller: &Caller, command: Command, shard: u16) -> Result<Running, Denied> {
+    fn start(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Result<Running, Denied> {
         if let Command::Connect(connect) = &command {
             return self.connect(connect, caller.principal.as_deref()).map(answer);
         }
@@ -262,6 +267,7 @@ impl Hub {
             Command::Ice(wish) => door.ice(*wish),
             Command::Keep(key) => door.keep(&key),
             Command::Vacate(vacate) => door.vacate(&vacate),
+            Command::Call(call) => door.call(*call),
         }
     }
 
@@ -335,7 +341,7 @@ fn is_own(origin: &str, host: Option<&str>) -> bool {
 
 /// A command's way through the checks.
 pub(crate) struct Door<'a> {
-    pub(crate) hub: &'a Hub,
+    pub(crate) hub: &'a Arc<Hub>,
     pub(crate) app: &'a App,
     pub(crate) principal: &'a Principal,
     pub(crate) caller: &'a Caller,

@@ -6,6 +6,7 @@
 //! - [`rooms`]: seats and signals of peers who call each other.
 //! - [`key_sets`]: the keys of identity providers, kept fresh; [`quotas`]: what one session, user or app may have.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
+//! - [`calls`]: what clients ask of the application behind the hub.
 //! - [`outgoing`]: HTTP requests of our own, to back ends.
 //!
 //! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
@@ -13,6 +14,7 @@
 //! Invariant: no lock is held across an await, and a publisher never waits for a shard.
 
 mod bursts;
+pub mod calls;
 pub mod hub;
 pub mod inbox;
 pub mod key_sets;

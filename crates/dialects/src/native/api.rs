@@ -14,6 +14,7 @@ use omnivox_core::{
 };
 use smallvec::SmallVec;
 
+use super::call;
 use super::codes::Refusal;
 use super::fields::Fields;
 use super::manage;
@@ -49,6 +50,8 @@ pub(super) enum Call {
     Connections(UserId),
     /// Act on the connections of others.
     Manage(Manage),
+    /// Ask the application.
+    Application(Box<omnivox_core::call::Call>),
 }
 
 /// Refuses a body that is not said to be JSON: a form of any web page can post everything else.
@@ -70,6 +73,12 @@ impl Call {
             Body::One(draft) => Self::Publish(draft),
             Body::Batch(drafts) => Self::Batch(drafts),
         })
+    }
+
+    /// `POST /v1/call`.
+    pub(super) fn application(request: &Request<'_>, limits: &Limits) -> Result<Self, Refusal> {
+        json_only(request)?;
+        Ok(Self::Application(Box::new(call::parse(&Fields::parse(request.body)?, limits)?)))
     }
 
     /// `GET /v1/history`.
@@ -201,6 +210,7 @@ impl ApiSession {
                 self.answering = Answering::Channel(vacate.channel.clone());
                 Some(Command::Vacate(vacate))
             }
+            Call::Application(call) => Some(Command::Call(call)),
         }
     }
 
@@ -250,6 +260,7 @@ impl ApiSession {
             }
             (Reply::Signalled, Answering::Channel(channel)) => about(202, "signalled", &channel),
             (Reply::Left, Answering::Channel(channel)) => about(200, "left", &channel),
+            (Reply::Called(called), _) => render::json(200, |into| call::called_body(&called, into)),
             (Reply::Channels(channels), _) => render::json(200, |into| channels_body(&channels, into)),
             _ => refused(&defect()),
         };

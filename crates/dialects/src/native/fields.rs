@@ -255,7 +255,7 @@ fn string<'a>(name: &str, value: &'a RawValue) -> Result<Cow<'a, str>, Refusal> 
 }
 
 /// Names of events, keys and ids: bounded, and without control characters, so that every transport can carry them.
-fn bounded(name: &'static str, text: &str, most: usize, setting: &'static str) -> Result<(), Refusal> {
+pub(super) fn bounded(name: &'static str, text: &str, most: usize, setting: &'static str) -> Result<(), Refusal> {
     if text.is_empty() && name != "key" {
         return Err(Refusal::message(format!("`{name}` is empty")));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use omnivox_core::call::Call;
 use omnivox_core::engine::HistoryQuery;
 use omnivox_core::room::{Seat, Signal};
 use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Pattern, Payload};
@@ -13,13 +14,15 @@ use serde_json::value::RawValue;
 
 use super::codes::Refusal;
 use super::fields::{Fields, shortened};
-use super::request;
+use super::{call, request};
 
 /// How many events `history` gives when nobody says.
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 
 /// The message types that are the protocol's own, sorted; any other `type` is an application message.
-pub const RESERVED_TYPES: [&str; 23] = [
+pub const RESERVED_TYPES: [&str; 25] = [
+    "call",
+    "called",
     "connect",
     "connected",
     "enter",
@@ -74,6 +77,8 @@ pub(super) enum ClientMessage {
     Members { channel: ChannelName },
     /// What was published before?
     History { channel: ChannelName, query: HistoryQuery, order: Order },
+    /// Ask the application.
+    Call { call: Box<Call> },
     /// Are you there?
     Ping,
     /// An application message: to the named channels, or to all that the connection is in when none is named.
@@ -156,6 +161,7 @@ impl ClientMessage {
                 let (query, order) = fields.history(limits)?;
                 Self::History { channel: fields.channel()?, query, order }
             }
+            "call" => Self::Call { call: Box::new(call::parse(fields, limits)?) },
             "ping" => Self::Ping,
             _ => {
                 return Err(Refusal::invalid(

@@ -14,6 +14,7 @@
 
 mod answers;
 mod api;
+mod call;
 mod codes;
 mod echo;
 mod fields;
@@ -93,6 +94,7 @@ enum Service {
     Enter,
     Signal,
     Leave,
+    Call,
 }
 
 impl Service {
@@ -105,7 +107,8 @@ impl Service {
             | Self::Revoke
             | Self::Enter
             | Self::Signal
-            | Self::Leave => "POST, OPTIONS",
+            | Self::Leave
+            | Self::Call => "POST, OPTIONS",
             Self::Transport(Transport::Ws | Transport::Echo) => "GET",
             Self::Transport(Transport::Sse | Transport::Poll)
             | Self::History
@@ -118,7 +121,7 @@ impl Service {
 }
 
 /// The paths that are always there.
-const PATHS: [(&str, Service); 15] = [
+const PATHS: [(&str, Service); 16] = [
     ("/v1/ws", Service::Transport(Transport::Ws)),
     ("/v1/sse", Service::Transport(Transport::Sse)),
     ("/v1/poll", Service::Transport(Transport::Poll)),
@@ -134,6 +137,7 @@ const PATHS: [(&str, Service); 15] = [
     ("/v1/rooms/enter", Service::Enter),
     ("/v1/rooms/signal", Service::Signal),
     ("/v1/rooms/leave", Service::Leave),
+    ("/v1/call", Service::Call),
 ];
 
 impl Native {
@@ -204,6 +208,7 @@ impl Native {
             Service::Enter => api::Call::enter(request)?,
             Service::Signal => api::Call::signal(request, limits)?,
             Service::Leave => api::Call::leave(request)?,
+            Service::Call => api::Call::application(request, limits)?,
         };
         let connecting = request::connect(request, &parameters, self.settings.cookie_name.as_deref())?;
         Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))

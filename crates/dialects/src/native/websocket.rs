@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use omnivox_core::call::Called;
 use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe};
 use omnivox_core::http::Upgrade;
 use omnivox_core::{
@@ -22,7 +23,7 @@ use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
 use super::message::{ClientMessage, Order, Origin};
 use super::render::{self, Object};
 use super::request::{Channels, Connecting, Cors, SUBPROTOCOL, refused, subprotocols};
-use super::{NativeSettings, api, formats, rooms};
+use super::{NativeSettings, api, call, formats, rooms};
 
 /// One client on a WebSocket.
 pub(super) struct WebSocketSession {
@@ -106,6 +107,7 @@ enum Asked {
     Leave(ChannelName),
     Seat(ChannelName),
     Signal(ChannelName),
+    Call(Arc<str>),
     Members(ChannelName),
     /// A page of a channel's history, how it is shown, and whether it was read newest first.
     History(ChannelName, Order, bool),
@@ -306,6 +308,7 @@ impl WebSocketSession {
             ClientMessage::Seat { seat } => (Asked::Seat(seat.channel.clone()), Command::Seat(seat)),
             ClientMessage::Signal { signal } => (Asked::Signal(signal.channel.clone()), Command::Signal(signal)),
             ClientMessage::Leave { channel, key } => (Asked::Leave(channel.clone()), Command::Leave(channel, key)),
+            ClientMessage::Call { call } => (Asked::Call(call.method.clone()), Command::Call(call)),
             ClientMessage::Members { channel } => (Asked::Members(channel.clone()), Command::Members(channel)),
             ClientMessage::History { channel, query, order } => {
                 (Asked::History(channel.clone(), order, query.newest_first), Command::History(channel, query))
@@ -440,6 +443,7 @@ impl WebSocketSession {
                     send_error(&origin, Some(&channel), &Refusal::from(denied), actions);
                 }
             }
+            (Ok(Reply::Called(called)), Asked::Call(method)) => self.on_called(&method, *called, &origin, actions),
             (Ok(Reply::Members(members)), Asked::Members(channel)) => send(actions, |into| {
                 let mut object = Object::message("members", into);
                 api::members_members(&channel, &members, &mut object);
@@ -456,6 +460,26 @@ impl WebSocketSession {
                 });
             }
             (Ok(_), _) => debug_assert!(false, "a reply of another kind than its command"),
+        }
+    }
+
+    /// Does what the application wants done with its caller, and gives its answer.
+    fn on_called(&mut self, method: &str, called: Called, origin: &Origin, actions: &mut Actions) {
+        for channel in called.leave.iter().filter(|channel| self.joined.contains(channel)).cloned().collect::<Channels>() {
+            self.part(&channel);
+            let asked = Asked::Unsubscribe(channel.clone());
+            self.run(Origin { kind: "unsubscribe".into(), reference: None }, asked, Command::Unsubscribe(channel), actions);
+        }
+        for channel in &called.join {
+            let new = self.join(channel);
+            let command = self.subscribe_command(SmallVec::from_elem(channel.clone(), 1), None, false);
+            let asked = Asked::Subscribe(channel.clone(), new);
+            self.run(Origin { kind: "subscribe".into(), reference: None }, asked, command, actions);
+        }
+        called.emits.iter().for_each(|emit| actions.push(Action::Push(call::emit_frame(emit))));
+        send(actions, |into| call::called_message(method, &called, origin, into));
+        if called.disconnect {
+            close(codes::close_code(CloseReason::Kicked), codes::close_words(CloseReason::Kicked), actions);
         }
     }
 
@@ -512,7 +536,12 @@ impl Asked {
     /// The channel that it is about.
     fn channel(&self) -> Option<&ChannelName> {
         match self {
-            Self::FirstConnect | Self::Connect | Self::SubscribeFirst | Self::SubscribePattern(_) | Self::UnsubscribePattern(_) => None,
+            Self::FirstConnect
+            | Self::Connect
+            | Self::SubscribeFirst
+            | Self::SubscribePattern(_)
+            | Self::UnsubscribePattern(_)
+            | Self::Call(_) => None,
             Self::Subscribe(channel, _)
             | Self::Unsubscribe(channel)
             | Self::Publish(channel)

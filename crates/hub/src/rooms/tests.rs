@@ -58,7 +58,7 @@ impl Relay for Told {
 }
 
 struct World {
-    hub: Hub,
+    hub: Arc<Hub>,
     heard: Arc<Heard>,
     told: Arc<Told>,
     app: AppId,
@@ -77,7 +77,7 @@ impl World {
         let time = now_ms.clone();
         let clock: crate::memory::Clock = Arc::new(move || time.load(Ordering::Relaxed));
         let engine = Arc::new(MemoryEngine::new(heard.clone(), limits.clone(), clock.clone(), 1));
-        let hub = Hub::new(vec![settings], engine.clone(), engine, limits, clock);
+        let hub = Arc::new(Hub::new(vec![settings], engine.clone(), engine, limits, clock));
         let told = Arc::new(Told::default());
         hub.set_relay(told.clone());
         Self { hub, heard, told, app, now_ms }
@@ -90,7 +90,7 @@ impl World {
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.map(|outcome| match outcome {
                 Outcome::Reply(reply) => reply,
-                Outcome::Joined(..) => panic!("only a subscribe joins"),
+                Outcome::Joined(..) | Outcome::Granted(..) => panic!("only a subscribe joins, and nobody vouches"),
             }),
             Poll::Pending => panic!("the memory engine answers at once"),
         }

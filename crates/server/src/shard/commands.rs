@@ -139,7 +139,8 @@ impl Shard {
             | Command::Signal(_)
             | Command::Ice(_)
             | Command::Keep(_)
-            | Command::Vacate(_) => After::Nothing,
+            | Command::Vacate(_)
+            | Command::Call(_) => After::Nothing,
         }
     }
 
@@ -181,6 +182,7 @@ impl Shard {
             (After::Connect, Ok(Outcome::Reply(Reply::Connected(principal)))) => self.count_connection(at, principal),
             (_, result) => result,
         };
+        let result = result.map(|outcome| self.take_grants(at, outcome));
         match (after, result) {
             (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => self.join(at, ticket, &subscribe, &gates, joined),
             (After::Subscribe(gates), Err(denied)) => {
@@ -192,7 +194,7 @@ impl Shard {
                 self.step(at, Input::Reply(ticket, Ok(reply)));
             }
             (_, Err(denied)) => self.step(at, Input::Reply(ticket, Err(denied))),
-            (_, Ok(Outcome::Joined(..))) => debug_assert!(false, "only a subscribe joins"),
+            (_, Ok(Outcome::Joined(..) | Outcome::Granted(..))) => debug_assert!(false, "only a subscribe joins, and grants were taken"),
         }
         if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
             self.start_command(at, ticket, command);
@@ -206,6 +208,15 @@ impl Shard {
             slot.quota_seat = quotas.admit(&principal)?;
         }
         Ok(Outcome::Reply(Reply::Connected(principal)))
+    }
+
+    /// Takes over the grants that the application gave to a session.
+    fn take_grants(&mut self, at: SlotRef, outcome: Outcome) -> Outcome {
+        let Outcome::Granted(principal, outcome) = outcome else { return outcome };
+        if let Some(slot) = self.slot(at) {
+            slot.principal = Some(principal);
+        }
+        *outcome
     }
 
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use omnivox_core::call::{Call, Called, Emit};
 use omnivox_core::command::{Delivery, Enter, Manage, Replay, Subscribe, Subscribed};
 use omnivox_core::event::Member;
 use omnivox_core::room::{Claim, Inbox, Peer, SEAT_MARK, Seat, Seated, Signal, Vacate, is_polite};
@@ -17,6 +18,34 @@ use super::words::{came, described};
 
 /// What the keys of inboxes have behind the seat's name.
 const INBOX_KEY: &str = ".key";
+
+/// The model application: it says back what it is told, and does what the method says.
+fn called(call: &Call) -> Result<Called, Denied> {
+    let name = |value: &bytes::Bytes| {
+        let text = String::from_utf8_lossy(value);
+        (call.words.channel)(call, text.trim_matches('"')).map_err(|error| Denied::Unavailable(error.to_string().into()))
+    };
+    let names = || call.arguments.iter().map(name).collect::<Result<Vec<_>, _>>();
+    let said = Called { arguments: Some(call.arguments.clone()), ..Called::default() };
+    Ok(match &*call.method {
+        "say" => said,
+        "nothing" => Called::default(),
+        "join" => Called { join: names()?, ..said },
+        "leave" => Called { leave: names()?, ..said },
+        "emit" => {
+            let emit = |event: &str| Emit {
+                to: Vec::new(),
+                users: Vec::new(),
+                except_caller: false,
+                event: event.into(),
+                arguments: call.arguments.clone(),
+            };
+            Called { emits: vec![emit("first"), emit("second")], ..said }
+        }
+        "disconnect" => Called { disconnect: true, ..said },
+        other => return Err(Denied::NotFound(format!("there is no method `{other}`").into())),
+    })
+}
 
 impl Stage<'_> {
     pub(super) fn run(&mut self, actor: usize, ticket: Ticket, command: Command) {
@@ -96,6 +125,7 @@ impl Stage<'_> {
                 Reply::Kept(ChannelName::inbox(member), 15_000)
             }
             Command::Vacate(vacate) => return self.vacate(&vacate),
+            Command::Call(call) => Reply::Called(Box::new(called(&call)?)),
         })
     }
 

@@ -83,6 +83,15 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         }
         Command::Keep(key) => ("keep", key.to_string()),
         Command::Vacate(vacate) => ("vacate", format!("{} {}", vacate.channel, described_claim(&vacate.claim))),
+        Command::Call(call) => {
+            let place = call.scope.as_ref().map(|scope| {
+                let rooms = scope.rooms.join("+");
+                format!(" in {} as {}{}{rooms}", scope.namespace, scope.socket, if rooms.is_empty() { "" } else { " in " })
+            });
+            let arguments: String = call.arguments.iter().map(|value| format!(" {}", shown(value))).collect();
+            let answer = if call.wants_answer { "" } else { " without answer" };
+            ("call", format!("{}{}{arguments}{answer}", call.method, place.unwrap_or_default()))
+        }
         Command::Ice(wish) => {
             let room = wish.channel.as_ref().map(|room| format!(" {room}")).unwrap_or_default();
             let ttl = wish.ttl_s.map(|ttl| format!(" for {ttl} s")).unwrap_or_default();

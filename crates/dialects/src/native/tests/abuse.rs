@@ -50,8 +50,9 @@ fn messages_that_mean_nothing_get_an_error() {
 #[test]
 fn every_type_of_the_server_is_refused() {
     for kind in RESERVED_TYPES {
-        let asks = ["connect", "enter", "history", "leave", "ping", "presence", "publish", "signal", "subscribe", "unsubscribe", "update"]
-            .contains(&kind);
+        let asks =
+            ["call", "connect", "enter", "history", "leave", "ping", "presence", "publish", "signal", "subscribe", "unsubscribe", "update"]
+                .contains(&kind);
         if !asks {
             check(&format!(
                 "> WS /v1/ws\n< 101\n> {{\"type\":\"{kind}\",\"room\":\"a\",\"ref\":1}}\n< {{\"type\":\"error\",\"code\":\"reserved_type\",…,\"for\":\"{kind}\",\"ref\":1}}"

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod api;
+mod call;
 mod entrances;
 mod openapi;
 mod patterns;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use omnivox_core::call::{Called, Emit};
 use omnivox_core::command::Connection;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, Published};
 use omnivox_core::event::Member;
@@ -10,11 +11,12 @@ use omnivox_core::publication::Place;
 use omnivox_core::room::{IceServers, Inbox, Seated};
 use omnivox_core::{AppId, ChannelName, Cursor, Draft, Epoch, Payload, Position, Publication, SessionId};
 use serde_json::Value;
+use smallvec::SmallVec;
 
 use crate::native::message::{Order, Origin};
 use crate::native::render::{self, Object, Page};
 use crate::native::rooms::seated_message;
-use crate::native::{PATHS, Refusal, api, manage};
+use crate::native::{PATHS, Refusal, api, call, manage};
 
 /// Renders an answer.
 type Write<'a> = Box<dyn Fn(&mut BytesMut) + 'a>;
@@ -89,13 +91,16 @@ fn the_file_names_the_members_of_answers() {
     let inbox = Inbox { key: "~a.k".into(), since: cursor, kept_ms: 1 };
     let seated = Seated { member: "~a".into(), peers: Vec::new(), ice: Some(Box::new(ice)), inbox: Some(Box::new(inbox)) };
     let summary = ChannelSummary { channel: channel.clone(), position, members: 1 };
+    let emit = Emit { to: Vec::new(), users: Vec::new(), except_caller: false, event: "e".into(), arguments: SmallVec::new() };
+    let called = Called { emits: vec![emit], ..Called::default() };
     let object = |write: &dyn Fn(&mut Object<'_>), into: &mut BytesMut| {
         let mut object = Object::begin(into);
         write(&mut object);
         object.end();
     };
     let connection = Connection { session, dialect: "native", subscriptions: 1, token_id: None };
-    let answers: [(&str, Write<'_>); 12] = [
+    let answers: [(&str, Write<'_>); 13] = [
+        ("/Called", Box::new(|into| call::called_body(&called, into))),
         ("/Message", Box::new(|into| render::publication(&publication, Some(0), render::Binary::Base64, into))),
         ("/Poll", Box::new(|into| render::poll(&[], None, Page { gap: false, more: false }, into))),
         ("/Error", Box::new(|into| render::error_body(&Refusal::message("wrong"), into))),
