@@ -68,9 +68,12 @@ where
     }
 }
 
+/// A handler and where it runs.
+type Registered = (Arc<dyn CallHandler>, Handle);
+
 /// The handlers of all apps.
 #[derive(Default)]
-pub(crate) struct Handlers(RwLock<BTreeMap<AppId, (Arc<dyn CallHandler>, Handle)>>);
+pub(crate) struct Handlers(RwLock<BTreeMap<AppId, Registered>>);
 
 impl Hub {
     /// Lets a handler answer the calls of an app's clients, on that runtime. It replaces an earlier handler.
@@ -78,7 +81,7 @@ impl Hub {
         self.handlers.0.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone(), (handler, runtime));
     }
 
-    fn handler(&self, app: &AppId) -> Option<(Arc<dyn CallHandler>, Handle)> {
+    fn handler(&self, app: &AppId) -> Option<Registered> {
         self.handlers.0.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned()
     }
 }

@@ -84,7 +84,7 @@ pub enum Outcome {
     /// The engine's half of a subscribe, and the subscribe; the shard opens the gate and makes the reply.
     Joined(Box<Subscribe>, Joined),
     /// Another outcome, for a session that the application has given further grants.
-    Granted(Arc<Principal>, Box<Outcome>),
+    Granted(Arc<Principal>, Box<Self>),
 }
 
 /// The way to an outcome.
