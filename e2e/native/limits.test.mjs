@@ -145,6 +145,22 @@ const ELSEWHERE = {
   publications_per_second_max: 'quotas',
   publications_per_user_per_second_max: 'quotas',
   publications_per_app_per_second_max: 'quotas',
+  subscriptions_per_app_max: "the hub's tests of quotas",
+  subscriptions_per_user_max: 'quota-table',
+  subscriptions_per_address_max: "the hub's tests of quotas",
+  publications_per_address_per_second_max: 'quota-table',
+  deliveries_per_second_max: 'quota-table',
+  deliveries_per_user_per_second_max: 'quota-table',
+  deliveries_per_app_per_second_max: 'quota-table',
+  deliveries_per_address_per_second_max: 'quota-table',
+  bytes_in_per_second_max: 'quota-table',
+  bytes_in_per_user_per_second_max: 'quota-table',
+  bytes_in_per_app_per_second_max: 'quota-table',
+  bytes_in_per_address_per_second_max: 'quota-table',
+  bytes_out_per_second_max: 'quota-table',
+  bytes_out_per_user_per_second_max: 'quota-table',
+  bytes_out_per_app_per_second_max: 'quota-table',
+  bytes_out_per_address_per_second_max: 'quota-table',
 };
 
 for (const [key, [value, breach]] of Object.entries(BREACHES)) {

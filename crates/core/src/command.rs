@@ -427,8 +427,8 @@ pub enum CloseReason {
     Expired,
     /// Somebody with the right to do so ended it.
     Kicked,
-    /// A quota is used up: more than its connection, address, user or app may send or be sent.
-    Quota,
+    /// A quota is used up: more than its connection, address, user or app may send or be sent; which one, in words.
+    Quota(&'static str),
     /// The server has no room.
     Overloaded,
     /// The client said goodbye.
@@ -448,7 +448,7 @@ impl CloseReason {
             Self::TooLarge => "too_large",
             Self::Expired => "expired",
             Self::Kicked => "kicked",
-            Self::Quota => "quota",
+            Self::Quota(_) => "quota",
             Self::Overloaded => "overloaded",
             Self::Normal => "normal",
             Self::Internal => "internal",

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod app;
+pub mod budget;
 pub mod call;
 pub mod channel;
 pub mod command;
@@ -27,6 +28,7 @@ pub mod pattern_table;
 pub mod payload;
 pub mod presence;
 pub mod publication;
+pub mod quota;
 pub mod room;
 pub mod session;
 pub mod wheel;

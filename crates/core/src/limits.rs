@@ -41,6 +41,38 @@ pub struct Limits {
     pub publications_per_user_per_second_max: Option<u32>,
     /// Publications of one app in a second, when that is limited.
     pub publications_per_app_per_second_max: Option<u32>,
+    /// Channels and patterns that all connections of one app are subscribed to, counted for each, when that is limited.
+    pub subscriptions_per_app_max: Option<usize>,
+    /// The same of one user of an app.
+    pub subscriptions_per_user_max: Option<usize>,
+    /// The same of one client address.
+    pub subscriptions_per_address_max: Option<usize>,
+    /// Publications of one client address in a second, when that is limited.
+    pub publications_per_address_per_second_max: Option<u32>,
+    /// Messages to one connection in a second, when that is limited.
+    pub deliveries_per_second_max: Option<u32>,
+    /// Messages to one user of an app in a second, when that is limited.
+    pub deliveries_per_user_per_second_max: Option<u32>,
+    /// Messages to all clients of one app in a second, when that is limited.
+    pub deliveries_per_app_per_second_max: Option<u32>,
+    /// Messages to one client address in a second, when that is limited.
+    pub deliveries_per_address_per_second_max: Option<u32>,
+    /// Bytes from one connection in a second, when that is limited.
+    pub bytes_in_per_second_max: Option<usize>,
+    /// Bytes from one user of an app in a second, when that is limited.
+    pub bytes_in_per_user_per_second_max: Option<usize>,
+    /// Bytes from all clients of one app in a second, when that is limited.
+    pub bytes_in_per_app_per_second_max: Option<usize>,
+    /// Bytes from one client address in a second, when that is limited.
+    pub bytes_in_per_address_per_second_max: Option<usize>,
+    /// Bytes to one connection in a second, when that is limited.
+    pub bytes_out_per_second_max: Option<usize>,
+    /// Bytes to one user of an app in a second, when that is limited.
+    pub bytes_out_per_user_per_second_max: Option<usize>,
+    /// Bytes to all clients of one app in a second, when that is limited.
+    pub bytes_out_per_app_per_second_max: Option<usize>,
+    /// Bytes to one client address in a second, when that is limited.
+    pub bytes_out_per_address_per_second_max: Option<usize>,
     /// HTTP requests of one client address in a second, when that is limited.
     pub requests_per_address_per_second_max: Option<u32>,
     /// Channels that one connection is subscribed to.
@@ -109,6 +141,22 @@ impl Default for Limits {
             publications_per_second_max: None,
             publications_per_user_per_second_max: None,
             publications_per_app_per_second_max: None,
+            subscriptions_per_app_max: None,
+            subscriptions_per_user_max: None,
+            subscriptions_per_address_max: None,
+            publications_per_address_per_second_max: None,
+            deliveries_per_second_max: None,
+            deliveries_per_user_per_second_max: None,
+            deliveries_per_app_per_second_max: None,
+            deliveries_per_address_per_second_max: None,
+            bytes_in_per_second_max: None,
+            bytes_in_per_user_per_second_max: None,
+            bytes_in_per_app_per_second_max: None,
+            bytes_in_per_address_per_second_max: None,
+            bytes_out_per_second_max: None,
+            bytes_out_per_user_per_second_max: None,
+            bytes_out_per_app_per_second_max: None,
+            bytes_out_per_address_per_second_max: None,
             requests_per_address_per_second_max: None,
             channels_per_connection_max: 1_000,
             channels_per_publication_max: 100,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use omnivox_auth::key_set::KeySet;
@@ -14,6 +14,7 @@ use omnivox_auth::revocation::Revoked;
 use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
+use omnivox_core::budget::{Budgets, Rate};
 use omnivox_core::command::{Command, Connect, Connection, Credential, Denied, Enter, Manage, Reply, Subscribe};
 use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
 use omnivox_core::event::Member;
@@ -23,13 +24,12 @@ use omnivox_core::publication::Draft;
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-use crate::bursts::Bursts;
 use crate::calls::Handlers;
 use crate::key_sets::KeySetCounters;
 use crate::leases::Leases;
 use crate::memory::Clock;
 use crate::outgoing::Outgoing;
-use crate::quotas::Quotas;
+use crate::quotas::{Quotas, Share};
 use crate::rooms::{self, Relay};
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
@@ -59,7 +59,8 @@ pub struct Hub {
     clock: Clock,
     /// The time in the name of the seat that was given last.
     last_seat_ms: AtomicU64,
-    pub(crate) bursts: Bursts,
+    /// How fast sessions signal.
+    signals: Mutex<Budgets<SessionId>>,
     pub(crate) leases: Arc<Leases>,
     relay: OnceLock<Arc<dyn Relay>>,
     outgoing: OnceLock<Outgoing>,
@@ -99,6 +100,8 @@ pub struct Caller {
     pub principal: Option<Arc<Principal>>,
     /// How many channels it is subscribed to.
     pub subscriptions: usize,
+    /// What it draws on when it publishes and subscribes.
+    pub quota: Share,
 }
 
 impl Hub {
@@ -112,7 +115,7 @@ impl Hub {
             limits,
             clock,
             last_seat_ms: AtomicU64::new(0),
-            bursts: Bursts::default(),
+            signals: Mutex::default(),
             leases: Arc::new(Leases::default()),
             relay: OnceLock::new(),
             outgoing: OnceLock::new(),
@@ -187,6 +190,14 @@ impl Hub {
         let later = |last: u64| now.max(last + 1);
         let before = self.last_seat_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(later(last)));
         later(before.unwrap_or_default())
+    }
+
+    /// Whether a session may signal once more now.
+    pub(crate) fn may_signal(&self, session: SessionId) -> bool {
+        let Limits { signals_per_second_max, signals_burst_max, .. } = *self.limits;
+        let rate = Rate { per_second: signals_per_second_max as u64, burst: signals_burst_max as u64 };
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.take(session, self.now_ms().saturating_mul(1_000_000), rate, 1)
     }
 
     /// The log, for shards that read a channel again or leave it.
@@ -365,7 +376,7 @@ impl Door<'_> {
             let words = format!("one batch holds at most {} publications", self.hub.limits.batch_publications_max);
             return Err(Denied::Limit { setting: "batch_publications_max", words: words.into() });
         }
-        self.hub.quotas.publish(self.caller.session, self.principal, drafts.len(), self.hub.now_ms())?;
+        self.caller.quota.publish(drafts.len(), self.hub.now_ms())?;
         let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
             .into_iter()
             .map(|mut draft| {

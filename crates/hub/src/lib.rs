@@ -13,7 +13,6 @@
 //!
 //! Invariant: no lock is held across an await, and a publisher never waits for a shard.
 
-mod bursts;
 pub mod calls;
 pub mod hub;
 pub mod inbox;

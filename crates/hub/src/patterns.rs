@@ -40,6 +40,7 @@ impl Door<'_> {
             }
             each.iter().try_for_each(|permission| self.check(channel, *permission))?;
         }
+        self.caller.quota.subscribe(subscribe.channels.len() + subscribe.patterns.len())?;
         // A replay goes on until it is complete, an answer holds a page.
         let most = if subscribe.replay == Replay::InReply { limits.history_page_max } else { usize::MAX };
         let watch = (!subscribe.patterns.is_empty()).then(|| self.watch(subscribe.patterns.clone(), wanted));

@@ -1,239 +1,395 @@
-//! What one session, user or app may have: connections at once, publications in a second.
+//! What a connection, a client's address, a user and an app have and use: connections, subscriptions, messages and bytes in a second.
 //!
-//! One number says when a budget is whole again (GCRA); a budget holds what one second allows. Nothing is kept for limits that are not set, and
-//! nothing of whom whose budget is whole and who has no connection.
+//! Every session has a [`Share`]. It leads to the accounts of all whose quotas it draws on, so that counting is a few atomic additions, on
+//! whichever shard it is; only who comes looks its accounts up. Where no quota is set a share is empty and nothing is counted at all.
 //!
-//! Invariant: whoever was counted in is counted out, when its [`Seat`] is dropped; a publication that is refused costs nothing.
+//! Invariant: whoever was counted in is counted out, when the last of its share is dropped; a publication that is refused costs nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use hashbrown::HashMap;
+use omnivox_core::budget::{Rate, SharedBudget};
 use omnivox_core::command::Denied;
-use omnivox_core::{AppId, Limits, Principal, SessionId, UserId};
+use omnivox_core::quota::{QUOTAS, Quantity, Quota, Scope};
+use omnivox_core::{AppId, Limits, Principal, UserId};
 
-/// Entries from which on those that mean nothing any more are looked for.
+/// Accounts from which on those that mean nothing any more are looked for.
 const SWEEP_FROM: usize = 1024;
-const SECOND_US: u64 = 1_000_000;
+const MS_NS: u64 = 1_000_000;
 
-/// Whose quota it is.
+/// Quotas of what is had at once, and not used up in a second.
+const HELD: [&str; 5] = [
+    "connections_per_user_max",
+    "connections_per_app_max",
+    "subscriptions_per_address_max",
+    "subscriptions_per_user_max",
+    "subscriptions_per_app_max",
+];
+
+/// Whose account it is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Subject {
-    Session(SessionId),
+    Address(IpAddr),
     User(AppId, UserId),
     App(AppId),
+}
+
+/// What somebody has and uses.
+#[derive(Debug, Default)]
+struct Account {
+    connections: AtomicU64,
+    subscriptions: AtomicU64,
+    /// By [`Quantity`].
+    budgets: [SharedBudget; 4],
+}
+
+impl Account {
+    /// Whether it says no more than a fresh one.
+    fn is_fresh(&self, now_ns: u64) -> bool {
+        self.budgets.iter().all(|budget| budget.now().is_whole(now_ns))
+    }
 }
 
 /// The quotas of a node.
 #[derive(Debug)]
 pub struct Quotas {
-    limits: Arc<Limits>,
-    used: Mutex<Used>,
+    limits: RwLock<Arc<Limits>>,
+    /// Whether any is set.
+    any: AtomicBool,
+    accounts: Mutex<Accounts>,
     refusals: AtomicU64,
+    /// How often each said no: those of [`QUOTAS`], then those of [`HELD`].
+    breaches: [AtomicU64; QUOTAS.len() + HELD.len()],
 }
 
 #[derive(Debug, Default)]
-struct Used {
-    connections: HashMap<Subject, usize, foldhash::fast::RandomState>,
-    /// In microseconds: when the budget is whole again.
-    whole_at_us: HashMap<Subject, u64, foldhash::fast::RandomState>,
+struct Accounts {
+    of: HashMap<Subject, Arc<Account>, foldhash::fast::RandomState>,
     sweep_at: usize,
 }
 
-/// A connection's part of what its user and app may have; dropping it gives it back.
-#[derive(Debug, Default)]
-pub struct Seat(#[expect(dead_code, reason = "it is given back when it is dropped")] Option<Box<Taken>>);
+/// A session's part of what it may have; dropping the last of it gives it back.
+#[derive(Clone, Debug, Default)]
+pub struct Share(Option<Arc<Taken>>);
 
 #[derive(Debug)]
 struct Taken {
     quotas: Arc<Quotas>,
-    subjects: Vec<Subject>,
+    /// As they were when it came.
+    limits: Arc<Limits>,
+    own: Account,
+    address: Option<Arc<Account>>,
+    who: OnceLock<Who>,
+    /// Bytes that came before it was known who it is.
+    early_bytes: AtomicU64,
+    /// How many subscriptions of it are counted.
+    subscriptions: AtomicU64,
+}
+
+/// The accounts of who it turned out to be.
+#[derive(Debug)]
+struct Who {
+    user: Option<Arc<Account>>,
+    app: Arc<Account>,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut used = self.quotas.lock();
-        for subject in &self.subjects {
-            if let Some(count) = used.connections.get_mut(subject) {
-                *count -= 1;
-                if *count == 0 {
-                    used.connections.remove(subject);
-                }
-            }
+        let subscriptions = *self.subscriptions.get_mut();
+        for (_, account) in self.shared() {
+            account.subscriptions.fetch_sub(subscriptions, Ordering::Relaxed);
         }
+        for account in self.who.get().into_iter().flat_map(Who::accounts) {
+            account.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Who {
+    fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.user.iter().chain(std::iter::once(&self.app))
     }
 }
 
 impl Quotas {
     /// Nothing is used yet.
     pub fn new(limits: Arc<Limits>) -> Self {
-        Self { limits, used: Mutex::default(), refusals: AtomicU64::new(0) }
+        Self {
+            any: AtomicBool::new(sets_any(&limits)),
+            limits: RwLock::new(limits),
+            accounts: Mutex::default(),
+            refusals: AtomicU64::new(0),
+            breaches: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
-    /// How often somebody was refused.
+    /// Other limits for whoever comes from now on.
+    pub fn replace(&self, limits: Arc<Limits>) {
+        self.any.store(sets_any(&limits), Ordering::Relaxed);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// How often somebody was refused or sent away.
     pub fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    /// Lets a connection in.
-    pub fn admit(self: &Arc<Self>, principal: &Principal) -> Result<Seat, Denied> {
-        let user = principal.user.clone().map(|user| Subject::User(principal.app.clone(), user));
-        let wanted = [
-            (self.limits.connections_per_app_max, Some(Subject::App(principal.app.clone())), "connections_per_app_max", "this app"),
-            (self.limits.connections_per_user_max, user, "connections_per_user_max", "this user"),
-        ];
-        let limited: Vec<_> =
-            wanted.into_iter().filter_map(|(most, subject, setting, whose)| Some((most?, subject?, setting, whose))).collect();
-        if limited.is_empty() {
-            return Ok(Seat::default());
-        }
-        let mut used = self.lock();
-        for (most, subject, setting, whose) in &limited {
-            if used.connections.get(subject).copied().unwrap_or_default() >= *most {
-                let words = format!("{whose} has {most} connections already, and may have no more");
-                return Err(self.refuse(setting, words));
-            }
-        }
-        let subjects: Vec<Subject> = limited.into_iter().map(|(_, subject, ..)| subject).collect();
-        for subject in &subjects {
-            *used.connections.entry(subject.clone()).or_default() += 1;
-        }
-        Ok(Seat(Some(Box::new(Taken { quotas: self.clone(), subjects }))))
+    /// How often because of which setting.
+    pub fn breaches(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let settings = QUOTAS.iter().map(|quota| quota.setting).chain(HELD);
+        settings.zip(&self.breaches).map(|(setting, count)| (setting, count.load(Ordering::Relaxed)))
     }
 
-    /// Lets somebody publish so many messages.
-    pub(crate) fn publish(&self, session: SessionId, principal: &Principal, count: usize, now_ms: u64) -> Result<(), Denied> {
-        let limits = &self.limits;
-        let (of_session, of_user, of_app) =
-            (limits.publications_per_second_max, limits.publications_per_user_per_second_max, limits.publications_per_app_per_second_max);
-        if of_session.is_none() && of_user.is_none() && of_app.is_none() {
-            return Ok(());
+    /// The share of a session of a client at that address, if the address is the client's.
+    pub fn share(self: &Arc<Self>, address: Option<IpAddr>) -> Share {
+        if !self.any.load(Ordering::Relaxed) {
+            return Share::default();
         }
-        let user = principal.user.clone().map(|user| Subject::User(principal.app.clone(), user));
-        let wanted = [
-            (of_session, Some(Subject::Session(session)), "publications_per_second_max", "one connection"),
-            (of_user, user, "publications_per_user_per_second_max", "one user"),
-            (of_app, Some(Subject::App(principal.app.clone())), "publications_per_app_per_second_max", "one app"),
-        ];
-        let now_us = now_ms.saturating_mul(1000);
-        let mut used = self.lock();
-        used.sweep(now_us);
-        let mut next = Vec::new();
-        for (per_second, subject, setting, whose) in wanted {
-            let (Some(per_second), Some(subject)) = (per_second, subject) else { continue };
-            let cost_us = SECOND_US * count as u64 / u64::from(per_second.max(1));
-            let whole_at_us = used.whole_at_us.get(&subject).copied().unwrap_or(now_us).max(now_us) + cost_us;
-            // A batch of more than a second's worth goes when nothing else went, and is paid for afterwards.
-            if whole_at_us > now_us + SECOND_US.max(cost_us) {
-                let words = format!("{whose} publishes at most {per_second} messages a second; try again in a second");
-                return Err(self.refuse(setting, words));
-            }
-            next.push((subject, whole_at_us));
-        }
-        used.whole_at_us.extend(next);
-        Ok(())
+        let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let address = address.map(|address| self.account(Subject::Address(counted_as(address))));
+        Share(Some(Arc::new(Taken {
+            quotas: self.clone(),
+            limits,
+            own: Account::default(),
+            address,
+            who: OnceLock::new(),
+            early_bytes: AtomicU64::new(0),
+            subscriptions: AtomicU64::new(0),
+        })))
     }
 
-    fn refuse(&self, setting: &'static str, words: String) -> Denied {
+    /// Forgets the accounts of which nothing needs to be known.
+    pub fn sweep(&self, now_ms: u64) {
+        self.lock().sweep(now_ms.saturating_mul(MS_NS));
+    }
+
+    fn account(&self, subject: Subject) -> Arc<Account> {
+        self.lock().of.entry(subject).or_default().clone()
+    }
+
+    fn breach(&self, index: usize) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        Denied::Limit { setting, words: words.into() }
+        self.breaches[index].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Accounts> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Used {
-    fn sweep(&mut self, now_us: u64) {
-        if self.whole_at_us.len() >= self.sweep_at.max(SWEEP_FROM) {
-            self.whole_at_us.retain(|_, whole_at_us| *whole_at_us > now_us);
-            self.sweep_at = self.whole_at_us.len() * 2;
+impl Accounts {
+    fn sweep(&mut self, now_ns: u64) {
+        if self.of.len() >= self.sweep_at.max(SWEEP_FROM) {
+            self.of.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_fresh(now_ns));
+            self.sweep_at = self.of.len() * 2;
         }
+    }
+}
+
+impl Share {
+    /// Whether anything is counted.
+    pub fn counts(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// It is known who it is: counts the connection in, and what came with it.
+    pub fn admit(&self, principal: &Principal, now_ms: u64) -> Result<(), Denied> {
+        let Some(taken) = &self.0 else { return Ok(()) };
+        if taken.who.get().is_some() {
+            return Ok(());
+        }
+        taken.quotas.sweep(now_ms);
+        taken.refuse_overdrawn(&taken.address.iter().map(|account| (Scope::Address, account)).collect::<Vec<_>>(), now_ms)?;
+        let app = taken.quotas.account(Subject::App(principal.app.clone()));
+        let user = principal.user.clone().map(|user| taken.quotas.account(Subject::User(principal.app.clone(), user)));
+        let who = Who { user, app };
+        let mut known = vec![(Scope::App, &who.app)];
+        known.extend(who.user.iter().map(|user| (Scope::User, user)));
+        taken.refuse_overdrawn(&known, now_ms)?;
+        taken.count_connection(&who)?;
+        let early = taken.early_bytes.swap(0, Ordering::Relaxed);
+        let refused = known.iter().find_map(|(scope, account)| taken.spend(*scope, account, Quantity::BytesIn, early, now_ms));
+        // From here on dropping the share gives the connection back, whatever becomes of it.
+        let _ = taken.who.set(who);
+        refused.map_or(Ok(()), |quota| Err(taken.too_fast(quota)))
+    }
+
+    /// Bytes came. When that was too much, which quota says so.
+    pub fn arrived(&self, bytes: usize, now_ms: u64) -> Option<&'static Quota> {
+        let taken = self.0.as_ref()?;
+        if taken.who.get().is_none() {
+            taken.early_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        taken.spend_all(Quantity::BytesIn, bytes as u64, now_ms)
+    }
+
+    /// Bytes were written, and with them messages. When that was too much, which quota says so.
+    pub fn sent(&self, bytes: usize, messages: u32, now_ms: u64) -> Option<&'static Quota> {
+        let taken = self.0.as_ref()?;
+        let messages = taken.spend_all(Quantity::Deliveries, messages.into(), now_ms);
+        taken.spend_all(Quantity::BytesOut, bytes as u64, now_ms).or(messages)
+    }
+
+    /// Lets it publish so many messages.
+    pub(crate) fn publish(&self, count: usize, now_ms: u64) -> Result<(), Denied> {
+        let Some(taken) = &self.0 else { return Ok(()) };
+        let (now_ns, count) = (now_ms.saturating_mul(MS_NS), count as u64);
+        let mut paid: Vec<(&Account, Rate)> = Vec::new();
+        for (scope, account) in taken.accounts() {
+            let quota = Quota::of(scope, Quantity::Publications);
+            let Some(rate) = quota.rate(&taken.limits) else { continue };
+            let account: &Account = account;
+            if !account.budgets[Quantity::Publications as usize].take(now_ns, rate, count) {
+                paid.iter().for_each(|(account, rate)| account.budgets[Quantity::Publications as usize].put_back(*rate, count));
+                taken.quotas.breach(quota.index());
+                return Err(taken.too_fast(quota));
+            }
+            paid.push((account, rate));
+        }
+        Ok(())
+    }
+
+    /// Lets it subscribe to so many more, until [`hold`](Self::hold) says how many it has.
+    pub(crate) fn subscribe(&self, more: usize) -> Result<(), Denied> {
+        let Some(taken) = &self.0 else { return Ok(()) };
+        let more = more as u64;
+        for (at, (scope, account)) in taken.shared().enumerate() {
+            let most = match scope {
+                Scope::Connection => None,
+                Scope::Address => taken.limits.subscriptions_per_address_max,
+                Scope::User => taken.limits.subscriptions_per_user_max,
+                Scope::App => taken.limits.subscriptions_per_app_max,
+            };
+            let before = account.subscriptions.fetch_add(more, Ordering::Relaxed);
+            if most.is_some_and(|most| before + more > most as u64) {
+                for (_, account) in taken.shared().take(at + 1) {
+                    account.subscriptions.fetch_sub(more, Ordering::Relaxed);
+                }
+                let index = 2 + scope as usize - Scope::Address as usize;
+                let words = format!("{} has {before} subscriptions already, and may have no {more} more", scope.words());
+                return Err(taken.held(index, words));
+            }
+        }
+        taken.subscriptions.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// It has so many subscriptions now.
+    pub fn hold(&self, subscriptions: usize) {
+        let Some(taken) = &self.0 else { return };
+        let now = subscriptions as u64;
+        let before = taken.subscriptions.swap(now, Ordering::Relaxed);
+        for (_, account) in taken.shared() {
+            account.subscriptions.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Taken {
+    /// The accounts that it shares with others.
+    fn shared(&self) -> impl Iterator<Item = (Scope, &Account)> {
+        let who = self.who.get();
+        let user = who.and_then(|who| who.user.as_deref()).map(|account| (Scope::User, account));
+        let app = who.map(|who| (Scope::App, &*who.app));
+        self.address.as_deref().map(|account| (Scope::Address, account)).into_iter().chain(user).chain(app)
+    }
+
+    fn accounts(&self) -> impl Iterator<Item = (Scope, &Account)> {
+        std::iter::once((Scope::Connection, &self.own)).chain(self.shared())
+    }
+
+    /// Books what went already on all accounts.
+    fn spend_all(&self, quantity: Quantity, count: u64, now_ms: u64) -> Option<&'static Quota> {
+        let mut over = None;
+        for (scope, account) in self.accounts() {
+            over = self.spend(scope, account, quantity, count, now_ms).or(over);
+        }
+        over
+    }
+
+    fn spend(&self, scope: Scope, account: &Account, quantity: Quantity, count: u64, now_ms: u64) -> Option<&'static Quota> {
+        let quota = Quota::of(scope, quantity);
+        let rate = quota.rate(&self.limits).filter(|_| count > 0)?;
+        let (budget, now_ns) = (&account.budgets[quantity as usize], now_ms.saturating_mul(MS_NS));
+        // What comes is refused, or was the last of its connection; what was sent is owed, because nobody can take it back.
+        let fits = if quantity == Quantity::BytesIn { budget.take(now_ns, rate, count) } else { budget.spend(now_ns, rate, count) };
+        if fits {
+            return None;
+        }
+        self.quotas.breach(quota.index());
+        Some(quota)
+    }
+
+    /// Refuses whom more was sent than it may be sent, until that is paid for: whoever only asks once has no connection that could be ended.
+    fn refuse_overdrawn(&self, accounts: &[(Scope, &Arc<Account>)], now_ms: u64) -> Result<(), Denied> {
+        for quantity in [Quantity::Deliveries, Quantity::BytesOut] {
+            for (scope, account) in accounts {
+                let quota = Quota::of(*scope, quantity);
+                let Some(rate) = quota.rate(&self.limits) else { continue };
+                if account.budgets[quantity as usize].now().is_overdrawn(now_ms.saturating_mul(MS_NS), rate) {
+                    self.quotas.breach(quota.index());
+                    return Err(self.too_fast(quota));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_connection(&self, who: &Who) -> Result<(), Denied> {
+        let user = who.user.as_ref().map(|user| (0, user, self.limits.connections_per_user_max, Scope::User));
+        let wanted = user.into_iter().chain(std::iter::once((1, &who.app, self.limits.connections_per_app_max, Scope::App)));
+        let mut counted: Vec<&Arc<Account>> = Vec::new();
+        for (index, account, most, scope) in wanted {
+            let before = account.connections.fetch_add(1, Ordering::Relaxed);
+            counted.push(account);
+            if most.is_some_and(|most| before >= most as u64) {
+                for account in counted {
+                    account.connections.fetch_sub(1, Ordering::Relaxed);
+                }
+                return Err(self.held(index, format!("{} has {before} connections already, and may have no more", scope.words())));
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self, index: usize, words: String) -> Denied {
+        self.quotas.breach(QUOTAS.len() + index);
+        Denied::Limit { setting: HELD[index], words: words.into() }
+    }
+
+    fn too_fast(&self, quota: &'static Quota) -> Denied {
+        let most = quota.rate(&self.limits).map_or(0, |rate| rate.per_second);
+        let does = match quota.quantity {
+            Quantity::Publications => format!("publishes at most {most} messages"),
+            Quantity::Deliveries => format!("is sent at most {most} messages"),
+            Quantity::BytesIn => format!("sends at most {most} bytes"),
+            Quantity::BytesOut => format!("is sent at most {most} bytes"),
+        };
+        let words = format!("{} {does} a second; try again in a second", quota.scope.words());
+        Denied::Limit { setting: quota.setting, words: words.into() }
+    }
+}
+
+fn sets_any(limits: &Limits) -> bool {
+    let held = [
+        limits.connections_per_user_max,
+        limits.connections_per_app_max,
+        limits.subscriptions_per_address_max,
+        limits.subscriptions_per_user_max,
+        limits.subscriptions_per_app_max,
+    ];
+    held.iter().any(Option::is_some) || QUOTAS.iter().any(|quota| quota.rate(limits).is_some())
+}
+
+/// The address under which a client is counted: of IPv6 the /64, because that is what one customer gets.
+pub fn counted_as(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        ip => ip,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn quotas(set: impl FnOnce(&mut Limits)) -> Arc<Quotas> {
-        let mut limits = Limits::default();
-        set(&mut limits);
-        Arc::new(Quotas::new(Arc::new(limits)))
-    }
-
-    fn principal(app: &str, user: &str) -> Principal {
-        let user = UserId::parse(user).ok();
-        Principal { user, authenticated: true, ..Principal::anonymous(AppId::parse(app).unwrap()) }
-    }
-
-    fn session(slot: u32) -> SessionId {
-        SessionId { node: 1, shard: 0, slot, generation: 0 }
-    }
-
-    fn setting<T>(result: Result<T, Denied>) -> Option<&'static str> {
-        match result.err()? {
-            Denied::Limit { setting, .. } => Some(setting),
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn a_user_and_an_app_have_so_many_connections_and_get_them_back() {
-        let quotas = quotas(|limits| {
-            limits.connections_per_user_max = Some(2);
-            limits.connections_per_app_max = Some(3);
-        });
-        let (ana, bob, other) = (principal("shop", "ana"), principal("shop", "bob"), principal("blog", "ana"));
-        let first = quotas.admit(&ana).unwrap();
-        let second = quotas.admit(&ana).unwrap();
-        assert_eq!(setting(quotas.admit(&ana)), Some("connections_per_user_max"));
-        let third = quotas.admit(&bob).unwrap();
-        assert_eq!(setting(quotas.admit(&principal("shop", ""))), Some("connections_per_app_max"), "nobody has a user of his own");
-        let elsewhere = quotas.admit(&other).unwrap();
-        drop(first);
-        let fourth = quotas.admit(&ana).unwrap();
-        assert_eq!(quotas.refusals(), 2);
-        drop((second, third, fourth, elsewhere));
-        assert!(quotas.lock().connections.is_empty());
-    }
-
-    #[test]
-    fn a_burst_of_a_second_and_then_a_pace_for_each() {
-        let quotas = quotas(|limits| {
-            limits.publications_per_second_max = Some(2);
-            limits.publications_per_user_per_second_max = Some(3);
-            limits.publications_per_app_per_second_max = Some(5);
-        });
-        let ana = principal("shop", "ana");
-        let check = |at_ms, slot, who: &Principal, count, refused: Option<&str>| {
-            assert_eq!(setting(quotas.publish(session(slot), who, count, at_ms)), refused, "{slot} at {at_ms}");
-        };
-        check(1000, 1, &ana, 2, None);
-        check(1000, 1, &ana, 1, Some("publications_per_second_max"));
-        check(1000, 2, &ana, 2, Some("publications_per_user_per_second_max"));
-        check(1000, 2, &ana, 1, None);
-        check(1000, 3, &principal("shop", "bob"), 2, None);
-        check(1000, 4, &principal("shop", "eve"), 1, Some("publications_per_app_per_second_max"));
-        check(1000, 5, &principal("blog", "ana"), 2, None);
-        check(1500, 1, &ana, 1, None);
-        check(1500, 1, &ana, 1, Some("publications_per_second_max"));
-        check(9000, 1, &ana, 4, None);
-        check(9500, 1, &ana, 1, Some("publications_per_second_max"));
-    }
-
-    #[test]
-    fn without_limits_nothing_is_remembered_and_the_quiet_are_forgotten() {
-        let unlimited = quotas(|_| {});
-        let seat = unlimited.admit(&principal("shop", "ana")).unwrap();
-        assert!(unlimited.publish(session(1), &principal("shop", "ana"), 1, 0).is_ok());
-        assert!(unlimited.lock().connections.is_empty() && unlimited.lock().whole_at_us.is_empty());
-        drop(seat);
-        let limited = quotas(|limits| limits.publications_per_second_max = Some(1));
-        for slot in 0..5000_u32 {
-            assert!(limited.publish(session(slot), &principal("shop", "ana"), 1, u64::from(slot) * 2000).is_ok());
-        }
-        assert!(limited.lock().whole_at_us.len() <= SWEEP_FROM + 1);
-    }
-}
+mod tests;

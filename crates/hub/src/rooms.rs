@@ -152,7 +152,7 @@ impl Door<'_> {
             Some(claim) => self.leased(&signal.channel, claim)?.1.session,
             None => self.caller.session,
         };
-        if !self.hub.bursts.take(session, self.hub.now_ms(), limits) {
+        if !self.hub.may_signal(session) {
             let words = format!("more than {} signals a second; put several candidates into one", limits.signals_per_second_max);
             return Err(Denied::Limit { setting: "signals_per_second_max", words: words.into() });
         }

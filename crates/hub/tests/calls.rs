@@ -12,6 +12,7 @@ use omnivox_core::grants::decide;
 use omnivox_core::{AppId, ChannelName, Limits, Permissions, Principal, SessionId};
 use omnivox_hub::calls::Asked;
 use omnivox_hub::hub::Caller;
+use omnivox_hub::quotas::Share;
 use omnivox_hub::{Hub, MemoryEngine, Outcome};
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
@@ -93,7 +94,7 @@ impl World {
         let joining = omnivox_core::engine::Joining { channels: &[], watch: Some(&watch), shard: 0, since: None, most: 1 };
         self.hub.log().subscribe(&self.app.id, joining).await.unwrap();
         let principal = Some(Arc::new(Principal::anonymous(self.app.id.clone())));
-        let caller = Caller { session: SESSION, principal, subscriptions: 0 };
+        let caller = Caller { session: SESSION, principal, subscriptions: 0, quota: Share::default() };
         self.hub.run(&caller, Command::Call(Box::new(Call::new(method.into(), Bytes::from_static(b"{}")))), 0).await
     }
 }

@@ -1,18 +1,20 @@
 //! Admission: how many connections an address may have, and how fast connections and requests may come.
 //!
-//! One number says when a budget is whole again (GCRA), so a rate costs eight bytes; a budget holds what one second allows. Addresses of IPv6
+//! A budget holds what one second allows. Addresses of IPv6
 //! count by their /64, because that is what one customer gets. An address is forgotten when it has no connection and its budgets are whole, so
 //! the tables hold no more than the connections and what came within the last second.
 //!
 //! Invariant: whoever was counted in is counted out, when its [`Share`] is dropped.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use omnivox_core::Limits;
+use omnivox_core::budget::{Budget, Rate};
+use omnivox_hub::quotas::counted_as;
 
 /// What is counted for each address, and for all of them.
 pub(crate) struct Admission {
@@ -33,25 +35,6 @@ struct Address {
     connects: Budget,
     requests: Budget,
 }
-
-/// The time, in nanoseconds, at which it is whole again.
-#[derive(Clone, Copy, Default)]
-struct Budget(u64);
-
-impl Budget {
-    /// Takes one of `per_second`, if there is one left.
-    fn take(&mut self, now_ns: u64, per_second: u32) -> bool {
-        let cost_ns = SECOND_NS / u64::from(per_second.max(1));
-        let whole_at_ns = self.0.max(now_ns) + cost_ns;
-        let fits = whole_at_ns <= now_ns + SECOND_NS.max(cost_ns);
-        if fits {
-            self.0 = whole_at_ns;
-        }
-        fits
-    }
-}
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// A limit that says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +78,11 @@ impl Admission {
         let Some(per_second) = self.limits.load().connects_per_second_max else { return Ok(()) };
         let mut everybody = self.everybody.lock().unwrap_or_else(PoisonError::into_inner);
         let words = "too many clients connect at the moment; try again in a second";
-        if everybody.take(self.ns(now), per_second) { Ok(()) } else { Err(Refused { setting: "connects_per_second_max", words }) }
+        if everybody.take(self.ns(now), Rate::per_second(per_second.into()), 1) {
+            Ok(())
+        } else {
+            Err(Refused { setting: "connects_per_second_max", words })
+        }
     }
 
     /// Lets a connection of an address in.
@@ -112,7 +99,7 @@ impl Admission {
             let words = "your address has as many connections as it may have; close some";
             return Err(Refused { setting: "connections_per_address_max", words });
         }
-        if per_second.is_some_and(|per_second| !known.connects.take(self.ns(now), per_second)) {
+        if per_second.is_some_and(|per_second| !known.connects.take(self.ns(now), Rate::per_second(per_second.into()), 1)) {
             let words = "your address opens connections too fast; try again in a second";
             return Err(Refused { setting: "connects_per_address_per_second_max", words });
         }
@@ -125,7 +112,7 @@ impl Admission {
         let Some(per_second) = self.limits.load().requests_per_address_per_second_max else { return Ok(()) };
         let address = counted_as(ip);
         let words = "your address sends requests too fast; try again in a second";
-        let fits = self.stripe(address).entry(address).or_default().requests.take(self.ns(now), per_second);
+        let fits = self.stripe(address).entry(address).or_default().requests.take(self.ns(now), Rate::per_second(per_second.into()), 1);
         if fits { Ok(()) } else { Err(Refused { setting: "requests_per_address_per_second_max", words }) }
     }
 
@@ -134,7 +121,8 @@ impl Admission {
         let now_ns = self.ns(now);
         for stripe in &self.addresses {
             let mut addresses = stripe.lock().unwrap_or_else(PoisonError::into_inner);
-            addresses.retain(|_, address| address.connections > 0 || address.connects.0.max(address.requests.0) > now_ns);
+            addresses
+                .retain(|_, address| address.connections > 0 || !address.connects.is_whole(now_ns) || !address.requests.is_whole(now_ns));
             if addresses.capacity() > 4 * addresses.len() + 64 {
                 addresses.shrink_to_fit();
             }
@@ -151,14 +139,6 @@ impl Admission {
 
     fn ns(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_nanos() as u64
-    }
-}
-
-/// The address under which a client is counted.
-fn counted_as(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
-        ip => ip,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::admission::Admission;
 use crate::background::Background;
 use crate::bridge::{self, BridgeBody};
 use crate::config::{Live, ServerConfig};
+use crate::listener;
 use crate::listener::{Bound, Endpoint, Listener};
 use crate::metrics::ShardMetrics;
 use crate::relay::Office;
@@ -27,7 +28,6 @@ use crate::roster::Doors;
 use crate::router::{Clash, Router};
 use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
-use crate::{listener, metrics};
 
 /// How often old history and unused channels are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -273,12 +273,13 @@ fn door(
         for listener in listeners {
             tokio::task::spawn_local(listener::run(listener, common.clone(), user_timeout, stop.clone()));
         }
-        let admission = common.admission.clone();
+        let (admission, hub) = (common.admission.clone(), common.hub.clone());
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 engine.sweep();
                 admission.sweep(tokio::time::Instant::now().into_std());
+                hub.quotas().sweep(hub.now_ms());
             }
         });
         let log = common.hub.log().clone();
@@ -309,11 +310,12 @@ impl Handle {
         &self.common.hub
     }
 
-    /// Takes over what can change while clients are connected: apps, trusted proxies, hosts, the pace of a drain, the limits of addresses, and
-    /// the certificate.
+    /// Takes over what can change while clients are connected: apps, trusted proxies, hosts, the pace of a drain, the limits of addresses,
+    /// the quotas of those who come from now on, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);
+        common.hub.quotas().replace(Arc::new(config.limits.clone()));
         common.admission.replace(config.limits);
         common.live.store(Arc::new(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }));
         if let (Some(tls), Some(new)) = (&common.tls, &config.tls) {
@@ -338,7 +340,7 @@ impl Handle {
 
     /// All metrics in the text format of Prometheus.
     pub fn metrics(&self) -> String {
-        metrics::render(&self.common.metrics, &self.health.extra())
+        self.health.metrics()
     }
 
     /// Takes no more connections, tells every client to come back somewhere else, and waits until they are gone or the deadline has passed.

@@ -57,7 +57,17 @@ impl Health {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn extra(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+    /// What the server has counted, without its relay.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = metrics::render(&self.shards, &self.extra());
+        text.push_str("# HELP omnivox_quota_breaches_total Times that a quota said no.\n# TYPE omnivox_quota_breaches_total counter\n");
+        for (setting, count) in self.hub.quotas().breaches() {
+            let _ = writeln!(text, "omnivox_quota_breaches_total{{limit=\"{setting}\"}} {count}");
+        }
+        text
+    }
+
+    fn extra(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
         let mut extra = vec![
             ("channels", "Channels that the engine keeps.", "gauge", self.engine.channel_count() as u64),
             (
@@ -74,7 +84,12 @@ impl Health {
         }
         let counters = self.hub.key_set_counters();
         extra.extend([
-            ("quota_refusals_total", "Connections and publications that a quota refused.", "counter", self.hub.quotas().refusals()),
+            (
+                "quota_refusals_total",
+                "Connections, subscriptions, messages and bytes that a quota refused.",
+                "counter",
+                self.hub.quotas().refusals(),
+            ),
             ("key_set_fetches_total", "Fetches of key sets.", "counter", counters.fetches.load(Ordering::Relaxed)),
             ("key_set_failures_total", "Fetches that brought no key set.", "counter", counters.failures.load(Ordering::Relaxed)),
         ]);
@@ -170,7 +185,7 @@ impl Dialect for Status {
                 error(403, "forbidden", "this is for the operator; send admin.token as a bearer token, or come from one of admin.networks")
             }
             "/metrics" => {
-                let mut text = metrics::render(&self.health.shards, &self.health.extra());
+                let mut text = self.health.metrics();
                 self.health.relay_metrics(&mut text);
                 Response::with_body(200, "text/plain; version=0.0.4; charset=utf-8", text)
             }

@@ -88,7 +88,7 @@ pub(super) fn close_code(reason: CloseReason) -> u16 {
         CloseReason::TooLarge => 1009,
         CloseReason::Expired => CLOSE_UNAUTHORIZED,
         CloseReason::Kicked => CLOSE_FORBIDDEN,
-        CloseReason::Quota => CLOSE_QUOTA,
+        CloseReason::Quota(_) => CLOSE_QUOTA,
         CloseReason::Overloaded => 1013,
         CloseReason::Normal => 1000,
         CloseReason::Internal => 1011,
@@ -101,11 +101,10 @@ pub(super) fn close_words(reason: CloseReason) -> &'static str {
         CloseReason::Drain => "the server restarts; connect again and resume from the last id",
         CloseReason::SlowConsumer => "too much was waiting for this client; connect again and resume from the last id",
         CloseReason::HeartbeatLost => "nothing came back for too long; connect again and resume from the last id",
-        CloseReason::Protocol(rule) => rule,
         CloseReason::TooLarge => "a message is larger than limits.message_bytes_max",
         CloseReason::Expired => "the credential has expired; connect with a new one",
         CloseReason::Kicked => "the connection was ended by an administrator or back end",
-        CloseReason::Quota => "too many messages came (limits.messages_per_second_max); send less, and connect again later",
+        CloseReason::Protocol(words) | CloseReason::Quota(words) => words,
         CloseReason::Overloaded => "the server has no room; come back later",
         CloseReason::Normal => "goodbye",
         CloseReason::Internal => "the server has a defect; connect again and resume from the last id",
@@ -121,7 +120,7 @@ pub(super) fn goodbye_comes_back(reason: CloseReason) -> bool {
         | CloseReason::Overloaded
         | CloseReason::Normal
         | CloseReason::Internal => true,
-        CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::Expired | CloseReason::Kicked | CloseReason::Quota => false,
+        CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::Expired | CloseReason::Kicked | CloseReason::Quota(_) => false,
     }
 }
 
@@ -133,7 +132,7 @@ pub(super) fn goodbye_status(reason: CloseReason) -> u16 {
         CloseReason::TooLarge => 413,
         CloseReason::Expired => 401,
         CloseReason::Kicked => 403,
-        CloseReason::Quota => 429,
+        CloseReason::Quota(_) => 429,
         CloseReason::Internal => 500,
     }
 }
@@ -162,7 +161,7 @@ pub(super) mod tests {
         CloseReason::TooLarge,
         CloseReason::Expired,
         CloseReason::Kicked,
-        CloseReason::Quota,
+        CloseReason::Quota("a quota"),
         CloseReason::Overloaded,
         CloseReason::Normal,
         CloseReason::Internal,

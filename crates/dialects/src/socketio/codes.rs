@@ -116,6 +116,6 @@ pub(super) fn goodbye(reason: CloseReason) -> Goodbye {
         | CloseReason::Internal => Goodbye::ComeBack,
         CloseReason::Expired => Goodbye::StayAway("the credential is no longer valid; connect with a new one"),
         CloseReason::Kicked => Goodbye::StayAway("the connection was ended by the operator"),
-        CloseReason::Quota => Goodbye::StayAway("a quota is used up; send less"),
+        CloseReason::Quota(words) => Goodbye::StayAway(words),
     }
 }

@@ -15,6 +15,7 @@ use super::*;
 use crate::hub::Caller;
 use crate::leases::Watched;
 use crate::memory::MemoryEngine;
+use crate::quotas::Share;
 
 /// Keeps what was announced.
 #[derive(Default)]
@@ -85,7 +86,7 @@ impl World {
 
     fn run(&self, slot: u32, command: Command) -> Result<Reply, Denied> {
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
-        let caller = Caller { session: session(slot), principal, subscriptions: 0 };
+        let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
         let mut running = self.hub.run(&caller, command, 0);
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.map(|outcome| match outcome {
@@ -125,7 +126,7 @@ impl World {
         let patterns = smallvec::SmallVec::new();
         let subscribe = omnivox_core::command::Subscribe { channels, patterns, since, delivery, presence: true, replay };
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
-        let caller = Caller { session: session(slot), principal, subscriptions: 0 };
+        let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
         let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Outcome::Joined(_, joined))) => {

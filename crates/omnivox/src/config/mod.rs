@@ -18,6 +18,7 @@ pub(crate) mod layers;
 pub(crate) mod meaning;
 mod mercure_keys;
 mod problem;
+mod quotas;
 pub(crate) mod relay;
 pub(crate) mod render;
 mod secure;

@@ -152,6 +152,38 @@ settings! {
             publications_per_user_per_second_max: Option<u32> = None;
             /// Publications of one app in a second.
             publications_per_app_per_second_max: Option<u32> = None;
+            /// Channels and patterns that all connections of one app are subscribed to together; unset does not limit it, as for the rest of the quotas.
+            subscriptions_per_app_max: Option<usize> = None;
+            /// The same for one user of an app.
+            subscriptions_per_user_max: Option<usize> = None;
+            /// The same for one client address.
+            subscriptions_per_address_max: Option<usize> = None;
+            /// Publications of one client address in a second.
+            publications_per_address_per_second_max: Option<u32> = None;
+            /// Messages to one connection in a second.
+            deliveries_per_second_max: Option<u32> = None;
+            /// Messages to one user of an app in a second.
+            deliveries_per_user_per_second_max: Option<u32> = None;
+            /// Messages to all clients of one app in a second.
+            deliveries_per_app_per_second_max: Option<u32> = None;
+            /// Messages to one client address in a second.
+            deliveries_per_address_per_second_max: Option<u32> = None;
+            /// Bytes from one connection in a second.
+            bytes_in_per_second_max: Option<usize> = None;
+            /// Bytes from one user of an app in a second.
+            bytes_in_per_user_per_second_max: Option<usize> = None;
+            /// Bytes from all clients of one app in a second.
+            bytes_in_per_app_per_second_max: Option<usize> = None;
+            /// Bytes from one client address in a second.
+            bytes_in_per_address_per_second_max: Option<usize> = None;
+            /// Bytes to one connection in a second.
+            bytes_out_per_second_max: Option<usize> = None;
+            /// Bytes to one user of an app in a second.
+            bytes_out_per_user_per_second_max: Option<usize> = None;
+            /// Bytes to all clients of one app in a second.
+            bytes_out_per_app_per_second_max: Option<usize> = None;
+            /// Bytes to one client address in a second.
+            bytes_out_per_address_per_second_max: Option<usize> = None;
             /// Channels that one connection is subscribed to.
             channels_per_connection_max: usize = Limits::default().channels_per_connection_max;
             /// Channels that one publication goes to.
@@ -526,6 +558,7 @@ impl Config {
         limits.connects_per_second_max = other.connects_per_second_max;
         limits.connects_per_address_per_second_max = other.connects_per_address_per_second_max;
         limits.requests_per_address_per_second_max = other.requests_per_address_per_second_max;
+        limits.take_quotas(other);
     }
 
     /// The settings of `omnivox dev`: everything open, on loopback, with short paths.

@@ -69,7 +69,7 @@ impl Shard {
     fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
         let session = self.session_id(at);
         let Some(slot) = self.slot(at) else { return };
-        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions() };
+        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions(), quota: slot.quota.clone() };
         let after = self.before(at, session, &mut command);
         let hub = self.common.hub.clone();
         let mut running = hub.run(&caller, command, self.id);
@@ -164,6 +164,7 @@ impl Shard {
         let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return };
         let seat = seats.swap_remove(index);
         self.leave_pattern(seat);
+        self.count_subscriptions(at);
     }
 
     /// Takes the session's seat in a channel away, if it has one.
@@ -172,6 +173,7 @@ impl Shard {
         let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
         let seat = slot.seats.swap_remove(index);
         self.leave(seat);
+        self.count_subscriptions(at);
     }
 
     /// A command is through: the session gets its reply, behind what was missed and before what waited.
@@ -184,9 +186,13 @@ impl Shard {
         };
         let result = result.map(|outcome| self.take_grants(at, outcome));
         match (after, result) {
-            (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => self.join(at, ticket, &subscribe, &gates, joined),
+            (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => {
+                self.join(at, ticket, &subscribe, &gates, joined);
+                self.count_subscriptions(at);
+            }
             (After::Subscribe(gates), Err(denied)) => {
                 self.abandon(at, &gates);
+                self.count_subscriptions(at);
                 self.step(at, Input::Reply(ticket, Err(denied)));
             }
             (after, Ok(Outcome::Reply(reply))) => {
@@ -203,9 +209,9 @@ impl Shard {
 
     /// Lets a session in as far as its user and app may have one more.
     fn count_connection(&mut self, at: SlotRef, principal: Arc<Principal>) -> Result<Outcome, Denied> {
-        let quotas = self.common.hub.quotas().clone();
-        if let Some(slot) = self.slot(at).filter(|slot| slot.principal.is_none()) {
-            slot.quota_seat = quotas.admit(&principal)?;
+        let now_ms = self.common.hub.now_ms();
+        if let Some(slot) = self.slot(at) {
+            slot.quota.admit(&principal, now_ms)?;
         }
         Ok(Outcome::Reply(Reply::Connected(principal)))
     }

@@ -108,6 +108,7 @@ pub(super) struct Leavings<'s> {
 impl Leavings<'_> {
     /// Gives a member its copy.
     pub(super) fn give(&mut self, member: u32, slot: &mut Slot, parcel: &Parcel<'_>) {
+        slot.deliveries = slot.deliveries.wrapping_add(1);
         match parcel {
             Parcel::Frame(frame) => self.push(member, slot, frame.clone()),
             Parcel::Once(frame) => self.work.push_back(Work::Once(slot.at(member as usize), frame.clone())),
@@ -183,9 +184,10 @@ impl Shard {
         for group in table.channel(channel).groups() {
             let (Delivery::Shared(key) | Delivery::Once(key)) = &group.delivery else {
                 for (member, from) in group.members_and_marks() {
-                    let Some(slot) = sessions.get(member as usize) else { continue };
+                    let Some(slot) = sessions.get_mut(member as usize) else { continue };
                     let at = SlotRef { slot: member, generation: slot.generation };
                     let missing = events.iter().zip(run).filter(|(_, publication)| offset_of(publication) > from);
+                    slot.deliveries = slot.deliveries.wrapping_add(missing.clone().count() as u32);
                     leavings.work.extend(missing.map(|(event, _)| Work::Event(at, event.clone())));
                 }
                 continue;
@@ -203,6 +205,7 @@ impl Shard {
                 if once {
                     let first = frames.iter().find(|(offset, _)| *offset > from);
                     delivered += u64::from(first.is_some());
+                    slot.deliveries = slot.deliveries.wrapping_add(u32::from(first.is_some()));
                     let at = slot.at(member as usize);
                     leavings.work.extend(first.map(|(_, frame)| Work::Once(at, frame.clone())));
                     continue;
@@ -213,7 +216,9 @@ impl Shard {
                 for frame in missing {
                     leavings.push(member, slot, frame.clone());
                 }
-                delivered += frames.iter().filter(|(offset, _)| *offset > from).count() as u64;
+                let count = frames.iter().filter(|(offset, _)| *offset > from).count();
+                slot.deliveries = slot.deliveries.wrapping_add(count as u32);
+                delivered += count as u64;
             }
         }
         add(&metrics.deliveries_total, delivered);

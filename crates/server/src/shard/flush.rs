@@ -62,12 +62,13 @@ impl Shard {
 
     /// Writes until nothing waits or the socket is full; with a context its task is woken when there is room again.
     pub(super) fn write(&mut self, key: u32, mut cx: Option<&mut Context<'_>>) -> Fate {
-        let Self { conns, sessions, common, now, .. } = self;
+        let Self { conns, sessions, common, now, over, .. } = self;
         let Some(conn) = conns.get_mut(key as usize) else { return Fate::Gone };
         let mut slot = conn.session.and_then(|at| sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation));
         loop {
-            let own = conn.direct.as_deref_mut().filter(|outbox| !outbox.is_empty());
-            let outbox = match own {
+            let direct = conn.direct.as_deref_mut().filter(|outbox| !outbox.is_empty());
+            let own = direct.is_some();
+            let outbox = match direct {
                 Some(outbox) => outbox,
                 None => {
                     conn.direct = None;
@@ -88,6 +89,12 @@ impl Shard {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Fate::Gone,
                 Poll::Ready(Ok(count)) => {
                     outbox.advance(count);
+                    if !own
+                        && let Some(at) = conn.session
+                        && let Some(goodbye) = slot.as_deref_mut().and_then(|slot| slot.count_out(count, || common.hub.now_ms()))
+                    {
+                        over.push((at, goodbye));
+                    }
                     add(&common.metrics[usize::from(self.id)].bytes_out_total, count as u64);
                     add(&common.metrics[usize::from(self.id)].writes_total, 1);
                 }

@@ -205,8 +205,13 @@ impl Shard {
         let at = match dialect.open(&context, request) {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {
+                let quota = match self.share_for(request) {
+                    Ok(quota) => quota,
+                    Err(refusal) => return self.respond(key, refusal),
+                };
                 let session_key = new.key.clone();
-                let slot = Slot::new(generation, index, new);
+                let mut slot = Slot::new(generation, index, new);
+                slot.quota = quota;
                 let at = SlotRef { slot: self.sessions.insert(slot) as u32, generation };
                 add(&self.metrics().sessions, 1);
                 if let Some(session_key) = session_key {
@@ -222,6 +227,11 @@ impl Shard {
                 None => return self.respond(key, dialect.unknown_session(request)),
             },
         };
+        if at != opening
+            && let Some(refusal) = self.join_over(at, request)
+        {
+            return self.respond(key, refusal);
+        }
         self.conns[key as usize].session = Some(at);
         let now = self.now;
         let Some(slot) = self.sessions.get_mut(at.slot as usize) else { return };
@@ -267,6 +277,9 @@ impl Shard {
         if !waiting.head_only {
             answer.extend_from_slice(&response.body);
         }
+        if let Some(at) = conn.session {
+            self.count_answer(at, answer.len());
+        }
         self.write_answer(key, Frame::raw(answer.freeze()));
     }
 
@@ -278,7 +291,9 @@ impl Shard {
             return;
         }
         waiting.answered = true;
-        conn.session = None;
+        if let Some(at) = conn.session.take() {
+            self.count_answer(at, answer.len());
+        }
         self.write_answer(key, answer);
     }
 

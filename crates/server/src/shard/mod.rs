@@ -7,6 +7,7 @@
 //! - [`proxied`]: what a proxy says before a connection's own bytes; [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
 //! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each;
 //!   [`review`]: what they may still do when the rules have changed.
+//! - [`quota`]: what its client sends and is sent, counted.
 //! - [`fanout`]: publications to outboxes; [`patterns`]: to those who asked by pattern; [`reread`]: what a full inbox dropped.
 //! - [`timers`]: one wheel for heartbeats, deadlines and sessions' own timeouts.
 
@@ -20,6 +21,7 @@ mod http;
 mod io;
 mod patterns;
 mod proxied;
+mod quota;
 mod read;
 mod reread;
 mod review;
@@ -168,6 +170,8 @@ pub(crate) struct Shard {
     dirty: Vec<u32>,
     /// Sessions that take too little.
     slow: Vec<SlotRef>,
+    /// Sessions that were sent more than a quota allows, and the goodbye that names it.
+    over: Vec<(SlotRef, &'static str)>,
     /// What is still to be done in this turn.
     work: VecDeque<Work>,
     wheel: Wheel<timers::Timer>,
@@ -353,6 +357,7 @@ impl Shard {
             keys: HashMap::default(),
             dirty: Vec::new(),
             slow: Vec::new(),
+            over: Vec::new(),
             work: VecDeque::new(),
             wheel: Wheel::new(timers::SLOTS),
             session_timers_ms: Vec::new(),
@@ -404,7 +409,8 @@ impl Shard {
             self.run_work();
             self.flush_dirty();
             self.close_slow();
-            if self.work.is_empty() && self.dirty.is_empty() && self.slow.is_empty() {
+            self.close_over();
+            if self.work.is_empty() && self.dirty.is_empty() && self.slow.is_empty() && self.over.is_empty() {
                 return;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use omnivox_core::budget::Rate;
 use omnivox_core::command::CloseReason;
 use omnivox_core::session::{CarrierId, Input};
 use omnivox_core::{Frame, FrameKind};
@@ -13,6 +14,8 @@ use crate::metrics::add;
 
 /// Reads in one turn, before others have theirs.
 const READS_MAX: usize = 16;
+/// The goodbye to a WebSocket that sends too many.
+const TOO_MANY_MESSAGES: &str = "too many messages came (limits.messages_per_second_max); send less, and connect again later";
 /// Pipelined bytes that are kept while an answer is awaited.
 const PIPELINED_BYTES_MAX: usize = 64 << 10;
 
@@ -77,7 +80,14 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.last_in_ms = now_ms;
         match conn.mode {
-            Mode::WebSocket(_) => self.take_frames(key, bytes),
+            Mode::WebSocket(_) => {
+                if let Some(at) = conn.session
+                    && let Some(quota) = self.count_in(at, || bytes.len())
+                {
+                    return self.close_session(at, CloseReason::Quota(quota.goodbye));
+                }
+                self.take_frames(key, bytes);
+            }
             Mode::Http(_) | Mode::Waiting(_) => conn.unread.extend_from_slice(bytes),
             // Nothing that a peer says on a streamed answer, or after the end, means anything.
             Mode::Stream { .. } | Mode::Closing { .. } => {}
@@ -138,9 +148,9 @@ impl Shard {
                 && let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation)
             {
                 if let Some(most) = common.hub.limits().messages_per_second_max {
-                    let now_us = now.saturating_duration_since(*start).as_micros() as u64;
-                    if !slot.take_message(now_us, most) {
-                        return self.close_session(at, CloseReason::Quota);
+                    let now_ns = now.saturating_duration_since(*start).as_nanos() as u64;
+                    if !slot.messages.take(now_ns, Rate::per_second(most.into()), 1) {
+                        return self.close_session(at, CloseReason::Quota(TOO_MANY_MESSAGES));
                     }
                 }
                 let actions = slot.handle(*now, input);

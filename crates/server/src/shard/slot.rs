@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use omnivox_core::budget::Budget;
 use omnivox_core::channel::Seating;
 use omnivox_core::grants::Principal;
 use omnivox_core::name::ChannelName;
 use omnivox_core::session::{Actions, Drain, Heartbeat, Input, NewSession, Session};
 use omnivox_core::{Draft, Outbox};
-use omnivox_hub::quotas::Seat as QuotaSeat;
+use omnivox_hub::quotas::Share as Quota;
 use smallvec::SmallVec;
 
 use super::commands::Commands;
@@ -48,10 +49,12 @@ pub(super) struct Slot {
     pub last_stamp: u64,
     pub dirty: bool,
     pub ending: bool,
-    /// What it takes of its user's and app's quotas.
-    pub quota_seat: QuotaSeat,
-    /// Microseconds of the shard's clock at which it may send a whole second's worth of messages again.
-    pub messages_whole_at_us: u64,
+    /// What it draws on its address, user and app.
+    pub quota: Quota,
+    /// How many messages fan-out gave it since the last flush; counted whether or not somebody looks at it.
+    pub deliveries: u32,
+    /// What it may send of messages, where that is limited.
+    pub messages: Budget,
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,
 }
@@ -93,8 +96,9 @@ impl Slot {
             last_stamp: 0,
             dirty: false,
             ending: false,
-            quota_seat: QuotaSeat::default(),
-            messages_whole_at_us: 0,
+            quota: Quota::default(),
+            deliveries: 0,
+            messages: Budget::default(),
             sent_away: false,
         }
     }
@@ -116,18 +120,6 @@ impl Slot {
             session.handle(now, input, &mut actions);
         }
         actions
-    }
-
-    /// Whether one more message may come now, of so many in a second.
-    pub(super) fn take_message(&mut self, now_us: u64, per_second: u32) -> bool {
-        const SECOND_US: u64 = 1_000_000;
-        let cost_us = SECOND_US / u64::from(per_second.max(1));
-        let whole_at_us = self.messages_whole_at_us.max(now_us) + cost_us;
-        let fits = whole_at_us <= now_us + SECOND_US.max(cost_us);
-        if fits {
-            self.messages_whole_at_us = whole_at_us;
-        }
-        fits
     }
 
     /// How many channels and patterns it is subscribed to.

@@ -129,7 +129,7 @@ pub(super) fn close_reason(words: &str) -> Option<CloseReason> {
         CloseReason::TooLarge,
         CloseReason::Expired,
         CloseReason::Kicked,
-        CloseReason::Quota,
+        CloseReason::Quota("limits.a_quota"),
         CloseReason::Overloaded,
         CloseReason::Normal,
         CloseReason::Internal,
