@@ -66,8 +66,7 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
     };
     running.take_over(server);
     current.take_over(&new);
-    let (before, after) = (render::changes(current), render::changes(&new));
-    let waiting: Vec<&str> = after.lines().filter(|line| !before.lines().any(|known| known == *line)).collect();
+    let waiting = render::differences(current, &new);
     if *current == new {
         tracing::info!("the settings were read again");
     } else {

@@ -118,10 +118,10 @@ pub(crate) fn changes(config: &Config) -> String {
             if value == (setting.default)() && !setting.required {
                 continue;
             }
-            match (value, setting.kind) {
-                (_, Kind::Secret) => writeln!(lines, "# {} is set", setting.key),
-                (Some(value), _) => writeln!(lines, "{} = {value}", setting.key),
-                (None, _) => writeln!(lines, "# {} is unset", setting.key),
+            match value {
+                _ if setting.kind.is_secret() => writeln!(lines, "# {} is set", setting.key),
+                Some(value) => writeln!(lines, "{} = {value}", setting.key),
+                None => writeln!(lines, "# {} is unset", setting.key),
             }
             .expect("writing to a string");
         }
@@ -130,6 +130,31 @@ pub(crate) fn changes(config: &Config) -> String {
         }
     }
     out
+}
+
+/// What differs between the settings of a running server and those that were read later, each as a file would say it, or by its name alone
+/// where it is secret.
+pub(crate) fn differences(running: &Config, read: &Config) -> Vec<String> {
+    let mut differing = Vec::new();
+    for section in Config::SECTIONS {
+        let of = |config: &Config| -> Vec<Vec<Option<String>>> {
+            let entries = config.entries().into_iter().filter(|(known, _)| known.name == section.name);
+            entries.map(|(_, entry)| section.settings.iter().map(|setting| entry.written(setting.key)).collect()).collect()
+        };
+        let (before, after) = (of(running), of(read));
+        match (&before[..], &after[..]) {
+            (before, after) if before == after => {}
+            ([before], [after]) if !section.repeated => {
+                let changed = section.settings.iter().zip(before.iter().zip(after)).filter(|(_, (before, after))| before != after);
+                differing.extend(changed.map(|(setting, (_, after))| match after {
+                    Some(value) if !setting.kind.is_secret() => format!("{}.{} = {value}", section.name, setting.key),
+                    _ => format!("{}.{}", section.name, setting.key),
+                }));
+            }
+            _ => differing.push(section.heading()),
+        }
+    }
+    differing
 }
 
 /// A JSON schema of the file, for editors that check TOML.

@@ -152,3 +152,35 @@ fn names_follow_the_rules() {
         }
     }
 }
+
+#[test]
+fn what_is_printed_of_the_settings_holds_no_secret() {
+    let everything: String = Config::SECTIONS
+        .iter()
+        .map(|section| {
+            let secrets = section.settings.iter().filter(|setting| setting.kind.is_secret());
+            let required = section.settings.iter().filter(|setting| setting.required).map(|setting| format!("{} = \"x\"\n", setting.key));
+            let lines = required.chain(secrets.map(|setting| format!("{} = \"hunter2\"\n", setting.key)));
+            format!("{}\n{}", section.heading(), lines.collect::<String>())
+        })
+        .collect();
+    let everything = everything.replace("to = \"x\"", "to = \"ws\"");
+    let config = layers(&everything, &[], &[]).over(Config::default()).unwrap_or_else(|error| panic!("{error}"));
+    let printed = [render::changes(&config), render::differences(&Config::default(), &config).join("\n"), format!("{config:?}")];
+    for text in printed {
+        assert!(text.contains("secrets") && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_restart_is_named() {
+    let check = |before: &str, after: &str, expected: &[&str]| {
+        let read = |file: &str| layers(file, &[], &[]).over(Config::default()).expect("valid");
+        assert_eq!(render::differences(&read(before), &read(after)), expected);
+    };
+    check("", "", &[]);
+    check("[server]\nshards = 1", "[server]\nshards = 2", &["server.shards = 2"]);
+    check("[turn]\nsecrets = [\"a\"]", "[turn]\nsecrets = [\"b\"]", &["turn.secrets"]);
+    check("[turn]\nrealm = \"a\"\nport_min = 1", "", &["turn.port_min = 49_152", "turn.realm = \"omnivox\""]);
+    check("", "[[route]]\npath = \"/x\"\nto = \"ws\"", &["[[route]]"]);
+}

@@ -55,6 +55,17 @@ pub(crate) enum Kind {
     List(&'static Self),
 }
 
+impl Kind {
+    /// Whether the value, or what a list of them holds, must not be shown.
+    pub(crate) fn is_secret(self) -> bool {
+        match self {
+            Self::Secret => true,
+            Self::List(item) => item.is_secret(),
+            Self::Boolean | Self::Integer { .. } | Self::Text | Self::Path | Self::Address | Self::Choice(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
