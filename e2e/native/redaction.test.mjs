@@ -1,17 +1,24 @@
-// No secret in any output: every kind of credential over every dialect, right and wrong ones, and then every byte that the server wrote is searched.
+// No secret in any output: every kind of credential over every dialect, right and wrong ones, and then every byte that the server wrote is
+// searched: its log, its answers, its metrics and its traces.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { io } from 'socket.io-client';
 import { connect } from '../lib/clients.mjs';
+import { collector } from '../lib/collector.mjs';
 import { basic, claims, hmac, secret, token } from '../lib/credentials.mjs';
 import { within } from '../lib/inbox.mjs';
-import { omnivox } from '../lib/omnivox.mjs';
+import { BINARY, omnivox } from '../lib/omnivox.mjs';
 
-test('logs, errors and metrics hold no credential', async (t) => {
+test('logs, errors, metrics and traces hold no credential', async (t) => {
   const key = secret();
   const further = secret();
   const relay = secret();
+  const publisher = secret();
+  const collecting = secret();
+  const to = await collector(t);
   const settings = `
 [server]
 listen = ["127.0.0.1:0"]
@@ -23,10 +30,16 @@ level = "trace"
 udp = ["127.0.0.1:0"]
 secrets = ["${relay}"]
 
+[traces]
+endpoint = "${to.url}"
+headers = ["authorization=Bearer ${collecting}"]
+batch_pause_ms = 20
+
 [[app]]
 id = "shop"
 secret = "${key}"
 allowed_origins = ["https://page.test"]
+mercure_publisher_secrets = ["${publisher}"]
 
 [[api_key]]
 id = "writer"
@@ -34,7 +47,7 @@ secret = "${further}"
 allow = ["*=publish"]
 `;
   const server = await omnivox(t, { settings });
-  const hidden = new Map([['the secret', key], ['a key\'s secret', further], ['the relay\'s secret', relay]]);
+  const hidden = new Map([['the secret', key], ['a key\'s secret', further], ['the relay\'s secret', relay], ['a publisher\'s secret', publisher], ['the collector\'s header', collecting]]);
   const hide = (what, value) => { hidden.set(what, value); return value; };
   const answers = [];
   const ask = async (method, target, body, headers = {}) => {
@@ -92,8 +105,16 @@ allow = ["*=publish"]
   await ask('GET', '/metrics', undefined, { authorization: basic('shop', key) });
   assert.equal((await ask('POST', '/v1/revoke', { token: 'one' }, { authorization: basic('shop', key) })).status, 200);
   await ask('GET', history, undefined, { authorization: `Bearer ${base}` });
-  server.kill?.('SIGHUP');
+  // A reload names what has changed, and a list of secrets is no exception.
+  const file = server.child.spawnargs.at(-1);
+  writeFileSync(file, readFileSync(file, 'utf8').replace(`secrets = ["${relay}"]`, `secrets = ["${hide('the relay\'s new secret', secret())}"]`));
+  server.child.kill('SIGHUP');
+  await server.printed(/turn\.secrets/);
   await server.stop();
+  answers.push(['omnivox check', execFileSync(BINARY, ['check', '--config', file], { encoding: 'utf8' })]);
+  const told = to.requests.map(({ url, body }) => `${url} ${body}`);
+  assert.ok(told.join('').includes('POST /v1/publish') && to.requests.every(({ headers }) => headers.authorization === `Bearer ${collecting}`));
+  told.forEach((text, number) => answers.push([`the collector, request ${number}`, text]));
 
   assert.ok(server.output.length > 200, 'the log at its most talkative says something');
   for (const [what, value] of hidden) {

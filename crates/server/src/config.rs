@@ -15,6 +15,7 @@ use crate::listener::{Inherited, UnixSockets};
 use crate::proxies::{Network, Proxies};
 use crate::relay::RelaySettings;
 use crate::tls::Tls;
+use crate::traces::TraceSettings;
 
 /// Everything that a server needs to start.
 pub struct ServerConfig {
@@ -50,6 +51,8 @@ pub struct ServerConfig {
     pub relay: Option<RelaySettings>,
     /// What the server may ask of other servers, and whom it believes.
     pub outgoing: OutgoingSettings,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceSettings>,
     /// Who may see what the operator sees.
     pub admin: AdminGate,
     /// How clients are sent away at the end.
@@ -80,6 +83,7 @@ impl ServerConfig {
             deflate: false,
             relay: None,
             outgoing: OutgoingSettings::default(),
+            traces: None,
             admin: AdminGate::default(),
             drain: DrainPace::default(),
             clock: Arc::new(|| {

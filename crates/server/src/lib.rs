@@ -8,6 +8,7 @@
 //! - `background`: the runtime for what may take its time: requests to back ends.
 //! - [`tls`]: certificates; [`acme`]: those from an authority; [`bridge`]: HTTP/2 and embedders.
 //! - [`socketio`]: Socket.IO inside a program, with closures.
+//! - [`traces`]: spans of requests and commands for OpenTelemetry.
 //! - [`status`]: health, readiness, metrics, the page at `/`.
 //!
 //! ```text
@@ -34,6 +35,7 @@ mod shard;
 pub mod socketio;
 pub mod status;
 pub mod tls;
+pub mod traces;
 
 pub use config::ServerConfig;
 pub use listener::{Endpoint, Identity, Inherited, InheritedSocket, UnixSockets};

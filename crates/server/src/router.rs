@@ -1,5 +1,6 @@
 //! Paths to dialects. Two dialects with the same path are an error at start, not a surprise later.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,6 +51,14 @@ impl Router {
     pub fn find(&self, path: &str) -> Option<u8> {
         let exact = self.exact.get(path).copied();
         exact.or_else(|| self.subtrees.iter().find(|(subtree, _)| path.starts_with(&**subtree)).map(|(_, index)| *index))
+    }
+
+    /// The route that a path belongs to, as its dialect wrote it: one word for many paths, without anything that a client chose.
+    pub fn route(&self, path: &str) -> Option<Cow<'_, str>> {
+        let exact = self.exact.get_key_value(path).map(|(route, _)| Cow::Borrowed(&**route));
+        exact.or_else(|| {
+            self.subtrees.iter().find(|(subtree, _)| path.starts_with(&**subtree)).map(|(subtree, _)| format!("{subtree}*").into())
+        })
     }
 
     /// A dialect by its index.

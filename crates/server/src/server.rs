@@ -28,6 +28,7 @@ use crate::roster::Doors;
 use crate::router::{Clash, Router};
 use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
+use crate::traces::Tracer;
 
 /// How often old history and unused channels are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -188,8 +189,10 @@ impl Parts {
         let outgoing = Outgoing::new(config.outgoing, background.clone());
         hub.set_outgoing(outgoing.clone());
         background.spawn(omnivox_hub::key_sets::keep_fresh(Arc::downgrade(&hub)));
+        let tracer = config.traces.map(|settings| Tracer::start(settings, outgoing.clone(), random[0] ^ random[1].rotate_left(32)));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
-        let health = Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone(), config.tls.clone()));
+        let health =
+            Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone(), config.tls.clone(), tracer.clone()));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone(), config.admin)));
         let acme = match (config.acme, &config.tls) {
@@ -217,6 +220,7 @@ impl Parts {
             head_limits,
             tls: config.tls,
             deflate: config.deflate,
+            tracer,
             node: random[1] as u32,
             doors,
             placed: metrics.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -367,6 +371,8 @@ impl Handle {
                 tracing::error!("a thread of the server ended by a panic");
             }
         }
+        // Every span has ended by now.
+        self.common.tracer.iter().for_each(|tracer| tracer.close());
     }
 }
 

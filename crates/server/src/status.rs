@@ -20,6 +20,7 @@ use crate::relay::Office;
 use crate::server::Flag;
 use crate::shard::error;
 use crate::tls::Tls;
+use crate::traces::Tracer;
 
 /// The state that the answers come from.
 pub struct Health {
@@ -29,6 +30,7 @@ pub struct Health {
     relay: Option<Arc<Office>>,
     hub: Arc<Hub>,
     tls: Option<Arc<Tls>>,
+    tracer: Option<Arc<Tracer>>,
     probe_succeeded: Flag,
     draining: Flag,
 }
@@ -41,8 +43,9 @@ impl Health {
         relay: Option<Arc<Office>>,
         hub: Arc<Hub>,
         tls: Option<Arc<Tls>>,
+        tracer: Option<Arc<Tracer>>,
     ) -> Self {
-        Self { shards, inboxes, engine, relay, hub, tls, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
+        Self { shards, inboxes, engine, relay, hub, tls, tracer, probe_succeeded: Flag::new(false), draining: Flag::new(false) }
     }
 
     pub(crate) fn relay(&self) -> Option<&Arc<Office>> {
@@ -93,6 +96,7 @@ impl Health {
             ("key_set_fetches_total", "Fetches of key sets.", "counter", counters.fetches.load(Ordering::Relaxed)),
             ("key_set_failures_total", "Fetches that brought no key set.", "counter", counters.failures.load(Ordering::Relaxed)),
         ]);
+        extra.extend(self.tracer.iter().flat_map(|tracer| tracer.metrics()));
         extra.extend(self.hub.outgoing().into_iter().flat_map(|outgoing| outgoing.counters().entries()));
         extra
     }
@@ -130,6 +134,9 @@ pub struct Status {
 }
 
 impl Status {
+    /// Its name as a dialect.
+    pub(crate) const NAME: &'static str = "status";
+
     pub(crate) fn new(health: Arc<Health>, admin: AdminGate) -> Self {
         Self { health, admin }
     }
@@ -149,7 +156,7 @@ fn script(text: &'static [u8]) -> Response {
 
 impl Dialect for Status {
     fn name(&self) -> &'static str {
-        "status"
+        Self::NAME
     }
 
     fn routes(&self) -> Vec<Route> {

@@ -55,6 +55,7 @@ fn placeholder(kind: Kind) -> String {
     match kind {
         Kind::Boolean => "true|false".to_owned(),
         Kind::Integer { .. } => "NUMBER".to_owned(),
+        Kind::Ratio => "0..1".to_owned(),
         Kind::Text | Kind::Secret => "TEXT".to_owned(),
         Kind::Path => "PATH".to_owned(),
         Kind::Address => "ADDRESS:PORT".to_owned(),

@@ -1,4 +1,4 @@
-//! Defaults, then the file, then the environment, then flags: the later one wins, setting by setting.
+//! Defaults, then OpenTelemetry's own variables (for `[traces]`), then the file, then the environment, then flags: the later one wins, setting by setting.
 //!
 //! Nothing here reads the environment or a file by itself: the caller hands in what it read, so a test is a few strings.
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::otel;
 use super::problem::{Place, Problem, Problems};
 use super::settings::Config;
 use super::suggest::nearest;
@@ -28,6 +29,11 @@ impl Layers {
     pub(crate) fn over(&self, defaults: Config) -> Result<Config, Problems> {
         let mut config = defaults;
         let mut problems = Vec::new();
+        for (key, text, variable) in otel::conventions(&self.environment) {
+            if let Err(Refused::Value(what)) = config.traces.assign(key, Written::Text(&text)) {
+                problems.push(Problem::new(Place::Variable(variable.to_owned()), what));
+            }
+        }
         if let Some((path, source)) = &self.file {
             File { path, source, problems: &mut problems }.apply(&mut config);
         }

@@ -25,7 +25,7 @@ use omnivox_server::proxies::{Proxies, ProxyHeaders};
 use super::choices::{Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings};
-use super::{secure, trust};
+use super::{secure, traces, trust};
 
 /// Judges the settings as a whole and makes what the server is started with.
 ///
@@ -44,6 +44,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
     }
     let tls = secure::tls(config, &mut problems);
     let admin = admin(&config.admin, &mut problems);
+    let traces = traces::settings(&config.traces, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -69,6 +70,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         tls,
         outgoing: outgoing(&config.outgoing),
         admin,
+        traces,
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
 }

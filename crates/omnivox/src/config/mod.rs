@@ -3,6 +3,7 @@
 //! - [`settings`]: the definition itself, and the structs made from it; [`choices`]: the words that some of them choose from
 //! - [`layers`]: defaults < file < environment < flags
 //! - [`meaning`]: what a server is started with, and the rules between settings
+//! - [`traces`]: `[traces]` as the server takes it; [`otel`]: the variables that say the same in OpenTelemetry's words
 //! - [`relay`]: `[turn]` as the relay takes it
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
@@ -17,6 +18,7 @@ pub(crate) mod flags;
 pub(crate) mod layers;
 pub(crate) mod meaning;
 mod mercure_keys;
+mod otel;
 mod problem;
 mod quotas;
 pub(crate) mod relay;
@@ -26,6 +28,7 @@ pub(crate) mod settings;
 pub(crate) mod sockets;
 mod suggest;
 mod table;
+mod traces;
 pub(crate) mod trust;
 mod value;
 

@@ -101,6 +101,7 @@ fn placeholder(kind: Kind) -> String {
     match kind {
         Kind::Boolean => "false".to_owned(),
         Kind::Integer { .. } => "1000".to_owned(),
+        Kind::Ratio => "1.0".to_owned(),
         Kind::Address => "\"127.0.0.1:9090\"".to_owned(),
         Kind::Choice(words) => format!("{:?}", words[0]),
         Kind::List(_) => "[]".to_owned(),
@@ -192,6 +193,7 @@ fn kind_schema(kind: Kind) -> Value {
     match kind {
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Kind::Ratio => json!({"type": "number", "minimum": 0, "maximum": 1}),
         Kind::Text | Kind::Secret | Kind::Path | Kind::Address => json!({"type": "string"}),
         Kind::Choice(words) => json!({"enum": words}),
         Kind::List(item) => {

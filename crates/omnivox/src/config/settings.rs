@@ -31,7 +31,7 @@ use super::relay::{PeerRange, Relay};
 use super::sockets::FileMode;
 use super::table::settings;
 use super::trust::Allowance;
-use super::value::{Placeholder as _, Secret, Value as _};
+use super::value::{Placeholder as _, Ratio, Secret, Value as _};
 
 settings! {
     tables {
@@ -431,6 +431,32 @@ settings! {
             sessions_per_second: u32 = DrainPace::default().sessions_per_second;
             /// After this everything is closed at once.
             deadline_ms: Duration = DrainPace::default().deadline;
+        }
+
+        /// OpenTelemetry traces: spans of requests and commands, told to a collector over OTLP/HTTP; see `docs/operations.md`.
+        traces: Traces, since "0.1" {
+            /// The collector's URL for traces, such as `http://127.0.0.1:4318/v1/traces`; unset makes none.
+            endpoint: Option<String> = None;
+            /// Headers of the requests to it, each `name=value`, such as `authorization=Bearer …`.
+            headers: Vec<Secret> = Vec::new();
+            /// What this server is, each `name=value`, such as `service.name=chat`.
+            resource: Vec<String> = Vec::new();
+            /// Which part of the traces that begin here is made.
+            sample_ratio: Ratio = Ratio(1.0);
+            /// Whether a caller's `traceparent` decides for its own trace; its ids are taken over in any case.
+            follow_callers: bool = true;
+            /// Whether spans name the channel that they are about.
+            name_channels: bool = true;
+            /// Spans that begin in a second; further ones are dropped.
+            spans_per_second_max: u32 = 1_000;
+            /// Ended spans that wait for the collector; further ones are dropped.
+            queue_max: usize = 2_048;
+            /// Spans in one request to it.
+            batch_max: usize = 512;
+            /// How long an ended span waits for others.
+            batch_pause_ms: Duration = Duration::from_secs(5);
+            /// How long a request to it may take, and the last ones when the server ends.
+            time_max_ms: Duration = Duration::from_secs(10);
         }
 
         /// What is written to the standard error stream.

@@ -41,6 +41,8 @@ pub(crate) enum Kind {
         /// Largest number that the type holds.
         max: i64,
     },
+    /// A number from 0 to 1.
+    Ratio,
     /// Any text.
     Text,
     /// Text that is never shown in logs.
@@ -61,7 +63,7 @@ impl Kind {
         match self {
             Self::Secret => true,
             Self::List(item) => item.is_secret(),
-            Self::Boolean | Self::Integer { .. } | Self::Text | Self::Path | Self::Address | Self::Choice(_) => false,
+            Self::Boolean | Self::Integer { .. } | Self::Ratio | Self::Text | Self::Path | Self::Address | Self::Choice(_) => false,
         }
     }
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Boolean => formatter.write_str("true or false"),
             Self::Integer { .. } => formatter.write_str("integer"),
+            Self::Ratio => formatter.write_str("number from 0 to 1"),
             Self::Text => formatter.write_str("text"),
             Self::Secret => formatter.write_str("secret text"),
             Self::Path => formatter.write_str("path"),
@@ -203,6 +206,37 @@ impl Value for Duration {
 
     fn to_toml(&self) -> Option<String> {
         Some(grouped(u64::try_from(self.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A part of a whole: 0 is nothing of it, 1 all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ratio(pub(crate) f64);
+
+impl Ratio {
+    fn parse(text: &str) -> Result<Self, String> {
+        let number: f64 = text.trim().parse().map_err(|_| format!("expected a number from 0 to 1, found {text:?}"))?;
+        if (0.0..=1.0).contains(&number) { Ok(Self(number)) } else { Err(format!("{number} is not between 0 and 1")) }
+    }
+}
+
+impl Value for Ratio {
+    const KIND: Kind = Kind::Ratio;
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::Float(digits) => Self::parse(digits.as_str()),
+            DeValue::Integer(digits) => Self::parse(digits.as_str()),
+            other => Err(expected("a number from 0 to 1", other)),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(format!("{:?}", self.0))
     }
 }
 
@@ -416,6 +450,8 @@ mod tests {
         check("true", "on", true);
         check("65536", "65_536", 65_536_u64);
         check("0x10", "16", 16_u16);
+        check("0.25", "0.25", Ratio(0.25));
+        check("1", "1", Ratio(1.0));
         check("25000", "25000", Duration::from_secs(25));
         check("\"a\\\"b\\\\\\n\\u0007\"", "a\"b\\\n\u{7}", "a\"b\\\n\u{7}".to_owned());
         check("\"[::1]:80\"", "[::1]:80", "[::1]:80".parse::<SocketAddr>().expect("address"));
@@ -437,6 +473,9 @@ mod tests {
         refused::<u16>("70000", "70000 is not between 0 and 65535");
         refused::<u64>("-1", "-1 is not between 0 and 9223372036854775807");
         refused::<u64>("99999999999999999999", "99999999999999999999 is too large");
+        refused::<Ratio>("1.5", "1.5 is not between 0 and 1");
+        refused::<Ratio>("nan", "NaN is not between 0 and 1");
+        refused::<Ratio>("true", "expected a number from 0 to 1, found boolean");
         refused::<Vec<u16>>("[1, \"x\"]", "expected a whole number, found string");
         refused::<AppId>("\"\"", "the name is empty; give it 1 to 255 bytes of UTF-8");
         refused::<SocketAddr>(

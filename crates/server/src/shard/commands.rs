@@ -22,6 +22,7 @@ use super::conn::SlotRef;
 use super::driver::{Work, watch_lease};
 use super::{Shard, fanout};
 use crate::metrics::add;
+use crate::traces::{Span, Tracer};
 
 /// Commands that wait for the one that is running.
 #[derive(Default)]
@@ -70,11 +71,15 @@ impl Shard {
         let session = self.session_id(at);
         let Some(slot) = self.slot(at) else { return };
         let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions(), quota: slot.quota.clone() };
+        let span = self.span_of(at, &command);
         let after = self.before(at, session, &mut command);
         let hub = self.common.hub.clone();
         let mut running = hub.run(&caller, command, self.id);
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => self.work.push_back(Work::Finished(at, ticket, after, result)),
+            Poll::Ready(result) => {
+                span.into_iter().for_each(|span| Tracer::conclude(span, &result));
+                self.work.push_back(Work::Finished(at, ticket, after, result));
+            }
             Poll::Pending => {
                 if let Some(slot) = self.slot(at) {
                     slot.commands.get_or_insert_default().running = true;
@@ -82,6 +87,7 @@ impl Shard {
                 let this = self.this.clone();
                 tokio::task::spawn_local(async move {
                     let result = running.await;
+                    span.into_iter().for_each(|span| Tracer::conclude(span, &result));
                     let Some(shard) = this.upgrade() else { return };
                     let mut shard = super::turn(&shard);
                     shard.work.push_back(Work::Finished(at, ticket, after, result));
@@ -89,6 +95,18 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// The span of a command, when its trace is made: below that of the request that led to it, or of its own when it came over a carrier.
+    fn span_of(&mut self, at: SlotRef, command: &Command) -> Option<Span> {
+        let tracer = self.common.tracer.clone()?;
+        let slot = self.slot(at)?;
+        let (request, dialect, over_carrier) = (slot.request_span.as_deref().copied(), slot.dialect, !slot.carriers.is_empty());
+        let dialect = self.common.router.dialect(dialect).name();
+        if over_carrier {
+            return tracer.command_of_carrier(request, command, dialect);
+        }
+        tracer.command_of_request(request?, command, dialect)
     }
 
     /// What the shard does before the hub runs a command, and what it must remember for afterwards.

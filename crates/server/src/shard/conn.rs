@@ -19,6 +19,7 @@ use omnivox_wire::ws;
 use super::Peer;
 use super::io::Io;
 use crate::admission::Share;
+use crate::traces::Span;
 
 /// A connection of the shard.
 pub(super) struct Conn {
@@ -111,6 +112,8 @@ pub(super) struct Waiting {
     pub upgrade: Option<Box<(ws::handshake::AcceptKey, Option<ws::deflate::Agreement>)>>,
     /// The answer is in the outbox.
     pub answered: bool,
+    /// What is told of the request, when its trace is made.
+    pub span: Option<Span>,
 }
 
 impl Conn {

@@ -21,6 +21,7 @@ use super::{Handoff, HandoffIo, Io, Shard, Visit};
 use crate::admission::Refused;
 use crate::listener::Socket;
 use crate::metrics::{add, sub};
+use crate::traces::Span;
 
 /// A whole request.
 pub(crate) struct Parsed {
@@ -106,8 +107,14 @@ impl Shard {
         add(&self.metrics().requests_total, 1);
         let head = &parsed.head;
         let http10 = head.version() == Version::Http10;
-        let mut waiting =
-            Waiting { keep_alive: head.keep_alive(), head_only: head.method() == "HEAD", http10, upgrade: None, answered: false };
+        let mut waiting = Waiting {
+            keep_alive: head.keep_alive(),
+            head_only: head.method() == "HEAD",
+            http10,
+            upgrade: None,
+            answered: false,
+            span: None,
+        };
         let mut upgrade = Upgrade::None;
         let mut bad_handshake = None;
         if head.headers("upgrade").any(|value| http1::has_token(value, "websocket")) {
@@ -193,6 +200,9 @@ impl Shard {
             return self.respond(key, error(404, "not_found", &words));
         };
         let dialect = self.common.router.dialect(index).clone();
+        let span = self.common.tracer.as_ref().and_then(|tracer| tracer.request(request, &self.common.router, index));
+        let traced = span.as_ref().and_then(Span::context);
+        self.keep_span(key, span);
         let Some(entropy) = self.entropy.draw() else {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
         };
@@ -236,9 +246,17 @@ impl Shard {
         let now = self.now;
         let Some(slot) = self.sessions.get_mut(at.slot as usize) else { return };
         slot.exchanges.push(key);
+        slot.request_span = traced.map(Box::new);
         let actions = slot.handle(now, Input::Exchange(ExchangeId(key), request));
         self.perform(at, actions);
         self.run_work();
+    }
+
+    /// Leaves the span of a request with what waits for the answer: there it ends.
+    fn keep_span(&mut self, key: u32, span: Option<Span>) {
+        if let (Some(span), Some(Mode::Waiting(waiting))) = (span, self.conns.get_mut(key as usize).map(|conn| &mut conn.mode)) {
+            waiting.span = Some(span);
+        }
     }
 
     /// Sends a connection to the shard whose session its request means.
@@ -246,6 +264,10 @@ impl Shard {
         let Some(conn) = self.conns.try_remove(key as usize) else { return };
         sub(&self.metrics().connections, 1);
         sub(&self.metrics().held_requests, 1);
+        if let Mode::Waiting(Waiting { span: Some(span), .. }) = conn.mode {
+            // The other shard begins one for the same request.
+            span.discard();
+        }
         let socket = match conn.io {
             Io::Tcp(stream) => match stream.into_std() {
                 Ok(socket) => HandoffIo::Socket(Socket::Tcp(socket)),
@@ -272,6 +294,7 @@ impl Shard {
             return;
         }
         waiting.answered = true;
+        waiting.span.take().into_iter().for_each(|span| span.answered(response.status));
         let mut answer = BytesMut::with_capacity(256 + response.body.len());
         write_response_head(&mut answer, &response, http1::Body::Length(response.body.len() as u64), waiting.keep_alive);
         if !waiting.head_only {
@@ -291,6 +314,7 @@ impl Shard {
             return;
         }
         waiting.answered = true;
+        waiting.span.take().into_iter().for_each(|span| span.answered(200));
         if let Some(at) = conn.session.take() {
             self.count_answer(at, answer.len());
         }
@@ -340,6 +364,7 @@ impl Shard {
         let Some((key_answer, deflate)) = waiting.upgrade.take().map(|upgrade| *upgrade) else { return false };
         let accept =
             handshake::Accept { key: key_answer, protocols: protocol.into_iter().collect(), extensions: ws::deflate::Offers::default() };
+        waiting.span.take().into_iter().for_each(|span| span.answered(101));
         let mut head = BytesMut::with_capacity(192);
         handshake::respond(&accept, protocol, deflate, [("", ""); 0], &mut head);
         conn.push_direct(Frame::raw(head.freeze()));
@@ -354,7 +379,8 @@ impl Shard {
     /// Answers with a head and keeps the body open.
     pub(super) fn stream(&mut self, key: u32, head: &Response) -> bool {
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
-        let Mode::Waiting(waiting) = &conn.mode else { return false };
+        let Mode::Waiting(waiting) = &mut conn.mode else { return false };
+        waiting.span.take().into_iter().for_each(|span| span.answered(head.status));
         let chunked = !waiting.http10;
         let mut answer = BytesMut::with_capacity(512);
         write_response_head(&mut answer, head, if chunked { http1::Body::Chunked } else { http1::Body::UntilClose }, true);

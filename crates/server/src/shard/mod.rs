@@ -62,6 +62,7 @@ use crate::config::Live;
 use crate::listener::Socket;
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::router::Router;
+use crate::traces::Tracer;
 
 /// How long a connection that is being closed may take.
 const CLOSE_GRACE_MS: u64 = 5_000;
@@ -87,6 +88,8 @@ pub(crate) struct Common {
     pub live: ArcSwap<Live>,
     pub tls: Option<Arc<crate::tls::Tls>>,
     pub deflate: bool,
+    /// Makes spans, where traces are wanted.
+    pub tracer: Option<Arc<Tracer>>,
     /// Drawn at random when the node starts.
     pub node: u32,
     /// The other shards' doors.

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::commands::Commands;
 use super::conn::SlotRef;
+use crate::traces::Context;
 
 /// A session and what the driver knows of it.
 pub(super) struct Slot {
@@ -55,6 +56,8 @@ pub(super) struct Slot {
     pub deliveries: u32,
     /// What it may send of messages, where that is limited.
     pub messages: Budget,
+    /// The span of its last request, when that one's trace is made.
+    pub request_span: Option<Box<Context>>,
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,
 }
@@ -99,6 +102,7 @@ impl Slot {
             quota: Quota::default(),
             deliveries: 0,
             messages: Budget::default(),
+            request_span: None,
             sent_away: false,
         }
     }
