@@ -148,5 +148,5 @@ test('OpenTelemetry\'s own variables switch traces on, the file wins, and a wron
   await silent.stop();
   assert.equal(to.requests.length, before);
   const wrong = spawnSync(BINARY, ['check'], { env: cleanEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' }), encoding: 'utf8' });
-  assert.match(wrong.stderr, /traces\.endpoint: the URL has no scheme/);
+  assert.match(wrong.stderr, /traces\.endpoint: this is no URL; write `https:/);
 });
