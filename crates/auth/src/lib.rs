@@ -20,6 +20,8 @@ pub mod authenticator;
 pub mod claims;
 pub mod error;
 pub mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jws;
 pub mod key;
 pub mod key_set;

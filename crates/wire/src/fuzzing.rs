@@ -13,9 +13,20 @@ use bytes::BytesMut;
 
 use crate::http1::{ChunkedDecoder, ChunkedError, ChunkedPiece, HeadLimits, Query, RequestHead, ResponseHead};
 use crate::http1::{chunk, last_chunk, path, percent_decode};
+use crate::proxy;
 use crate::sse::{Event, Parser, Received};
 use crate::ws::deflate::{self, Offers};
 use crate::ws::{self, DataKind, Decoder, Message, Role, Violation, handshake};
+
+/// A PROXY header is found as soon as it is whole, never before, and means the same whatever stands behind it.
+pub fn proxy_header(data: &[u8]) {
+    let Ok(Some((header, length))) = proxy::parse(data) else { return };
+    assert!(length <= data.len(), "{length} of {}", data.len());
+    assert_eq!(proxy::parse(&data[..length]), Ok(Some((header, length))), "what stands behind it changes it");
+    for cut in 0..length {
+        assert_eq!(proxy::parse(&data[..cut]), Ok(None), "{cut} of {length} bytes");
+    }
+}
 
 /// However the bytes are cut, the decoder finds the same messages and the same end; what it finds survives a round trip.
 ///

@@ -126,3 +126,19 @@ fn query() {
     let samples = samples.map(|text| text.as_bytes().to_vec());
     check(fuzzing::query, 100_000, 0, &samples, &[b"%", b"%2", b"%ff", b"%00", b"+", b"=", b"&", b"/", b"\\", b"%5c", b".."]);
 }
+
+#[test]
+fn proxy_header() {
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    let binary = |rest: &[u8]| [&signature[..], rest].concat();
+    let samples = [
+        b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n".to_vec(),
+        b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n".to_vec(),
+        b"PROXY UNKNOWN whatever\r\n".to_vec(),
+        binary(b"\x20\0\0\0"),
+        binary(b"\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb"),
+        binary(b"\x21\x11\0\x14\xc0\0\x02\x01\xc6\x33\x64\x01\xdc\x04\x01\xbb\x20\0\x05\x01\0\0\0\0"),
+        binary(&[&[0x21, 0x21, 0, 36][..], &[0x20; 36]].concat()),
+    ];
+    check(fuzzing::proxy_header, 100_000, 0, &samples, &[b"\r\n", b" ", b"PROXY ", b"\0", b"\xff\xff", signature]);
+}

@@ -12,6 +12,8 @@
 //!
 //! Invariant: `src` is the sender's seat as the hub gives it; what a client writes there is never passed on.
 
+#[doc(hidden)]
+pub mod fuzzing;
 mod message;
 mod session;
 mod settings;
