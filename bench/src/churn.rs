@@ -82,7 +82,7 @@ fn measure_one(options: &ChurnOptions, server: &Server, bar: &Bar) -> Result<Mea
     let clock = Clock::start();
     let time = Duration::try_from_secs_f64(options.seconds).context("--seconds")?;
     let clients = options.clients as usize;
-    let fleet = Fleet::new(server.address, options.transport, clock)?;
+    let fleet = Fleet::new(server.address, options.transport, clock)?.over(server.trust.as_ref());
     let mut fleet = fleet.connecting_max(clients);
     let mut arrivals = Arrivals { begun_ns: vec![0; clients], arrived: Vec::new(), latency: Latency::new(), clock };
     let mut opened = 0;

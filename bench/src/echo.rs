@@ -73,7 +73,7 @@ fn measure_one(options: &EchoOptions, server: &Server, bar: &Bar) -> Result<Meas
     let clock = Clock::start();
     let connections = options.connections as usize;
     let time = Duration::try_from_secs_f64(options.seconds).context("--seconds")?;
-    let mut fleet = Fleet::new(server.address, Transport::Ws, clock)?;
+    let mut fleet = Fleet::new(server.address, Transport::Ws, clock)?.over(server.trust.as_ref());
     let mut pingers = Pingers::new(connections, options.size, clock);
     for member in 0..connections {
         fleet.open(member, Purpose::Echo);

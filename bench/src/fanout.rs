@@ -187,7 +187,7 @@ impl Run<'_> {
         let count = if self.patterns == 0 { 0 } else { servers.len() };
         let mut fleets = Vec::new();
         for (at, server) in servers.iter().take(count).enumerate() {
-            let mut fleet = Fleet::new(server.address, Transport::Ws, Clock::start())?;
+            let mut fleet = Fleet::new(server.address, Transport::Ws, Clock::start())?.over(server.trust.as_ref());
             for (member, first) in (0..self.patterns).step_by(PATTERNS_EACH).enumerate() {
                 let last = self.patterns.min(first + PATTERNS_EACH);
                 let patterns = (first..last).map(pattern).collect();
@@ -218,7 +218,7 @@ impl Run<'_> {
     /// One contender's turn: connect, warm up, publish, wait for the last delivery.
     fn measure_one(&self, server: &Server, bar: &Bar) -> Result<Measurement> {
         let clock = Clock::start();
-        let mut fleet = Fleet::new(server.address, self.load.transport, clock)?;
+        let mut fleet = Fleet::new(server.address, self.load.transport, clock)?.over(server.trust.as_ref());
         let mut ledger = Ledger::new(self.subscribers, clock);
         for member in 0..self.subscribers {
             fleet.open(member, Purpose::Subscribe { channel: channel_name(member % self.channels), since: None });
@@ -226,7 +226,7 @@ impl Run<'_> {
         fleet.settle(&mut ledger, |count| {
             bar.say(format!("{}: {count} subscribers", server.name));
         })?;
-        let mut publisher = Publisher::connect(server.address, clock, self.plan())?;
+        let mut publisher = Publisher::connect(server.publishers_address(), clock, self.plan())?;
         let warm_up = Extent::Messages(self.channels.max(10) as u64);
         drive(&mut fleet, &mut ledger, &mut publisher, Pace::Bursts(4), warm_up, clock)?;
 

@@ -16,12 +16,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Clock;
 use crate::sockets;
 use crate::talk::{Heard, Purpose, Talk, Transport};
+use crate::wire::{Trust, Wire};
 
 /// Takes what the members of a fleet hear.
 pub(crate) trait Listener {
@@ -48,6 +48,7 @@ impl Listener for Silence {
 pub(crate) struct Fleet {
     address: SocketAddr,
     host: String,
+    trust: Option<Trust>,
     transport: Transport,
     clock: Clock,
     poll: Poll,
@@ -63,7 +64,7 @@ pub(crate) struct Fleet {
 }
 
 struct Member {
-    stream: TcpStream,
+    stream: Wire,
     talk: Talk,
     outbox: Vec<u8>,
     connected: bool,
@@ -75,6 +76,7 @@ impl Fleet {
         Ok(Self {
             address,
             host: address.to_string(),
+            trust: None,
             transport,
             clock,
             poll: Poll::new().context("the readiness loop")?,
@@ -88,6 +90,12 @@ impl Fleet {
             reads: 0,
             scratch: vec![0; SCRATCH_BYTES],
         })
+    }
+
+    /// Connects over TLS, when there is somebody to trust.
+    pub(crate) fn over(mut self, trust: Option<&Trust>) -> Self {
+        self.trust = trust.cloned();
+        self
     }
 
     /// How many members may be between connect and subscribed at a time; the rest queue.
@@ -122,7 +130,7 @@ impl Fleet {
             self.connecting -= 1;
         }
         if abrupt {
-            sockets::reset_on_close(&gone.stream);
+            sockets::reset_on_close(gone.stream.socket());
         }
     }
 
@@ -198,6 +206,7 @@ impl Fleet {
             if self.members.len() <= number {
                 self.members.resize_with(number + 1, || None);
             }
+            let stream = Wire::new(stream, self.trust.as_ref())?;
             self.members[number] = Some(Member { stream, talk, outbox, connected: false, subscribed: false });
             self.connecting += 1;
         }
@@ -209,7 +218,7 @@ impl Drop for Fleet {
     /// Leaves without a trace: tens of thousands of ports that wait for their minute to pass make the next run's `bind` search for milliseconds.
     fn drop(&mut self) {
         for member in self.members.iter().flatten() {
-            sockets::reset_on_close(&member.stream);
+            sockets::reset_on_close(member.stream.socket());
         }
     }
 }
@@ -225,7 +234,7 @@ impl Member {
         now_ns: u64,
     ) -> Result<u64> {
         if !self.connected {
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.stream.socket().take_error()? {
                 return Err(error).context("connecting");
             }
             if !event.is_writable() {
@@ -233,7 +242,7 @@ impl Member {
             }
             self.connected = true;
         }
-        if event.is_writable() && !self.outbox.is_empty() {
+        if event.is_writable() {
             self.flush()?;
         }
         if !event.is_readable() {
@@ -267,7 +276,7 @@ impl Member {
                 Ok(())
             })?;
             // A short read emptied the socket: the next byte raises a new event.
-            if length < scratch.len() {
+            if length < scratch.len() && stream.is_empty_after_short_read() {
                 break;
             }
         }
@@ -285,7 +294,10 @@ impl Member {
                 Err(error) => return Err(error).context("writing"),
             }
         }
-        Ok(())
+        match self.stream.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error).context("writing"),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! The load tool behind `omnivox bench`: fan-out, rooms, echo, idle memory, churn and resume storms.
+//! The load tool behind `omnivox bench`: fan-out, rooms, echo, idle memory, churn, resume storms and floods.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `rounds`, [`fanout`](FanoutOptions) | N subscribers, one publisher: CPU per delivery beside the physical floors, latencies, lost/doubled/reordered |
 //! | `talk` | the client's side of a connection without a socket, per transport |
-//! | `fleet` | many client connections on one thread and one readiness loop |
+//! | `fleet`, `wire`, `secure` | many client connections on one thread and one readiness loop; the bytes of one, plain or TLS; a server for that |
+//! | `neighbours`, `flood`, `sink` | what floods do to those who are not in them |
 //! | `publisher` | numbered messages at a rate or at saturation |
 //! | `floor` | the least that a server can do for the same deliveries, as a process of its own |
 //! | `sequence`, `latency`, `process`, `table`, `report` | faults, percentiles, `/proc`, what people see |
@@ -18,22 +19,27 @@ mod clock;
 mod echo;
 mod fanout;
 mod fleet;
+mod flood;
 mod floor;
 mod idle;
 mod latency;
 mod ledger;
+mod neighbours;
 mod payload;
 mod process;
 mod progress;
 mod publisher;
 mod report;
 mod rounds;
+mod secure;
 mod sequence;
 mod server;
+mod sink;
 mod sockets;
 mod storm;
 mod table;
 mod talk;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -44,11 +50,14 @@ use serde_json::Value;
 pub use churn::ChurnOptions;
 pub use echo::EchoOptions;
 pub use fanout::{FanoutOptions, LoadOptions, RoomsOptions};
+pub use flood::Flood;
 pub use floor::{FloorKind, FloorOptions};
 pub use idle::IdleOptions;
 pub use latency::Percentiles;
+pub use neighbours::NeighboursOptions;
 pub use sequence::Faults;
 pub use server::TargetOptions;
+pub use sink::SinkOptions;
 pub use storm::StormOptions;
 pub use talk::Transport;
 
@@ -69,6 +78,11 @@ pub enum BenchCommand {
     Churn(ChurnOptions),
     /// All clients are cut at once and resume while publishing goes on
     ResumeStorm(StormOptions),
+    /// What floods do to those who are not in them: slow heads, half-open handshakes, compression bombs, unknown keys
+    Neighbours(NeighboursOptions),
+    /// A server that says nothing, for floods that go elsewhere; started by `neighbours`
+    #[command(hide = true)]
+    Sink(SinkOptions),
     /// A physical floor to measure against; started by the other commands
     #[command(hide = true)]
     Floor(FloorOptions),
@@ -111,6 +125,16 @@ fn run_as(command: BenchCommand, invocation: &Invocation) -> Result<ExitCode> {
             let report = storm::storm(&options, invocation)?;
             let clean = report.clean();
             Ok(show(options.target.json, &report.json(), &report.render(), clean))
+        }
+        BenchCommand::Neighbours(options) => {
+            let reports = neighbours::neighbours(&options, invocation)?;
+            let text: String = reports.iter().map(|report| report.render()).collect();
+            let json = Value::Array(reports.iter().map(|report| report.json()).collect());
+            Ok(show(options.json, &json, &text, reports.iter().all(|report| report.clean())))
+        }
+        BenchCommand::Sink(options) => {
+            sink::serve(&options)?;
+            Ok(ExitCode::SUCCESS)
         }
         BenchCommand::Floor(options) => {
             floor::serve(&options)?;

@@ -87,6 +87,11 @@ impl CpuTime {
         self.system_ticks += other.system_ticks;
     }
 
+    /// All of it in seconds.
+    pub(crate) fn seconds(self) -> f64 {
+        self.total_ns as f64 / 1e9
+    }
+
     /// The part of it that was spent in user mode, 0 to 1.
     pub(crate) fn user_share(self) -> f64 {
         let ticks = self.user_ticks + self.system_ticks;

@@ -12,6 +12,7 @@ use crate::server::{Invocation, Server, TargetOptions};
 /// The server under test, the floors unless they are left out, and the peers.
 pub(crate) fn contenders(target: &TargetOptions, with_floors: bool, invocation: &Invocation, connections: u64) -> Result<Vec<Server>> {
     let mut servers = vec![target.server(invocation)?];
+    servers.extend(servers[0].plainly());
     if with_floors {
         servers.push(Server::start_floor("floor A", "a", invocation)?);
         servers.push(Server::start_floor("floor B", "b", invocation)?);

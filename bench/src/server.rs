@@ -10,7 +10,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
 use crate::process::Process;
+use crate::secure::SecureFiles;
 use crate::sockets;
+use crate::wire::Trust;
 
 /// Which server is measured, and beside which others.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +32,10 @@ pub struct TargetOptions {
     /// Measure another server in the same rounds; its command has `{port}` in it and it speaks the native protocol
     #[arg(long = "peer", value_name = "NAME=COMMAND")]
     pub peers: Vec<String>,
+
+    /// Connect over TLS, and in the same rounds plainly to the same server; it is started with a certificate made for the run
+    #[arg(long, conflicts_with = "target")]
+    pub tls: bool,
 
     /// Where a started server's output goes (default: nowhere)
     #[arg(long, value_name = "FILE")]
@@ -54,8 +60,14 @@ pub(crate) struct Invocation {
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
+    /// Whom to believe, when clients come over TLS.
+    pub(crate) trust: Option<Trust>,
+    /// Where they come without.
+    plain: SocketAddr,
     process: Option<Process>,
     child: Option<Child>,
+    /// What it was started with.
+    _files: Option<SecureFiles>,
 }
 
 impl TargetOptions {
@@ -65,6 +77,15 @@ impl TargetOptions {
         if let Some(address) = self.target {
             let process = self.pid.map(Process::with_pid);
             return Server::attach(name, address, process);
+        }
+        if self.tls {
+            let program = match &self.spawn {
+                Some(command) if command.contains("{port}") => bail!("--tls starts the server itself: --spawn names the program alone"),
+                Some(path) => path.clone(),
+                None if invocation.serves => own_program()?,
+                None => bail!("say which server to measure: --spawn PATH"),
+            };
+            return Server::start_secure("omnivox, TLS", program, "", self.server_log.as_deref());
         }
         let command = match &self.spawn {
             Some(command) if command.contains("{port}") => words(command),
@@ -94,6 +115,45 @@ impl Server {
         command.extend(invocation.words.iter().cloned());
         command.extend(["floor", "--kind", kind, "--port", "{port}"].map(str::to_owned));
         Self::start(name.to_owned(), &command, None)
+    }
+
+    /// A server that takes connections and says nothing: this program itself, as another process.
+    pub(crate) fn start_sink(invocation: &Invocation) -> Result<Self> {
+        let mut command = vec![own_program()?];
+        command.extend(invocation.words.iter().cloned());
+        command.extend(["sink", "--port", "{port}"].map(str::to_owned));
+        Self::start("sink".to_owned(), &command, None)
+    }
+
+    /// A server with a TLS address and a plain one; clients come over TLS.
+    pub(crate) fn start_secure(name: &str, program: String, settings: &str, log: Option<&std::path::Path>) -> Result<Self> {
+        let files = SecureFiles::write(settings)?;
+        let tls_port = sockets::free_port()?;
+        let command: Vec<String> = files.command(program).iter().map(|word| word.replace("{tls_port}", &tls_port.to_string())).collect();
+        let mut server = Self::start(name.to_owned(), &command, log)?;
+        server.address = SocketAddr::from((Ipv4Addr::LOCALHOST, tls_port));
+        server.trust = Some(files.trust.clone());
+        server._files = Some(files);
+        Ok(server)
+    }
+
+    /// The same server as clients without TLS see it, if it has a TLS address.
+    pub(crate) fn plainly(&self) -> Option<Self> {
+        let name = "omnivox, plain".to_owned();
+        self.trust.as_ref().map(|_| Self {
+            name,
+            address: self.plain,
+            trust: None,
+            plain: self.plain,
+            process: self.process,
+            child: None,
+            _files: None,
+        })
+    }
+
+    /// Where publishers connect: always plainly, for it is the subscribers that are measured.
+    pub(crate) fn publishers_address(&self) -> SocketAddr {
+        self.plain
     }
 
     /// CPU and memory can be told of servers whose process is known.
@@ -127,7 +187,7 @@ impl Server {
     fn attach(name: String, address: SocketAddr, process: Option<Process>) -> Result<Self> {
         sockets::raise_open_files();
         TcpStream::connect(address).with_context(|| format!("nothing answers at {address}"))?;
-        Ok(Self { name, address, process, child: None })
+        Ok(Self { name, address, trust: None, plain: address, process, child: None, _files: None })
     }
 
     fn start(name: String, command: &[String], log: Option<&std::path::Path>) -> Result<Self> {
@@ -151,9 +211,13 @@ impl Server {
             .stderr(errors)
             .spawn()
             .with_context(|| format!("starting `{}`", command.join(" ")))?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut server = Self {
             name,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            address,
+            trust: None,
+            plain: address,
+            _files: None,
             process: Some(Process::with_pid(child.id())),
             child: Some(child),
         };
@@ -186,7 +250,7 @@ impl Drop for Server {
     }
 }
 
-fn own_program() -> Result<String> {
+pub(crate) fn own_program() -> Result<String> {
     let path = std::env::current_exe().context("the path of this program")?;
     path.into_os_string().into_string().map_err(|path| anyhow!("the path of this program is not UTF-8: {}", path.display()))
 }
@@ -208,7 +272,7 @@ mod tests {
     use super::*;
 
     fn options() -> TargetOptions {
-        TargetOptions { target: None, pid: None, spawn: None, peers: Vec::new(), server_log: None, json: false }
+        TargetOptions { target: None, pid: None, spawn: None, peers: Vec::new(), tls: false, server_log: None, json: false }
     }
 
     #[track_caller]

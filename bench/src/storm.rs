@@ -69,7 +69,7 @@ pub(crate) fn storm(options: &StormOptions, invocation: &Invocation) -> Result<R
     let (clients, channels) = (options.clients as usize, options.channels as usize);
     let bar = Bar::steps(clients as u64, format!("resume-storm: {clients} clients"));
 
-    let fleet = Fleet::new(server.address, options.transport, clock)?;
+    let fleet = Fleet::new(server.address, options.transport, clock)?.over(server.trust.as_ref());
     let progress = Progress::default();
     let mut storm = Storm {
         fleet: fleet.connecting_max(options.at_once as usize),
@@ -85,7 +85,7 @@ pub(crate) fn storm(options: &StormOptions, invocation: &Invocation) -> Result<R
         size: options.size,
         door: Door::Native,
     };
-    let mut publisher = Publisher::connect(server.address, clock, plan)?;
+    let mut publisher = Publisher::connect(server.publishers_address(), clock, plan)?;
     let pace = Pace::Rate(options.rate);
     let outcome = thread::scope(|scope| {
         let publishing = scope.spawn(|| publisher.run(pace, FOR_EVER, &progress));

@@ -29,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Where ended spans wait.
 pub(super) struct Queue {
-    spans: mpsc::Sender<Box<Record>>,
+    spans: mpsc::Sender<Record>,
     counters: Arc<Counters>,
 }
 
@@ -42,7 +42,7 @@ struct Counters {
 
 impl Queue {
     /// Takes a span, if there is room.
-    pub(super) fn offer(&self, record: Box<Record>) {
+    pub(super) fn offer(&self, record: Record) {
         if self.spans.try_send(record).is_err() {
             self.count_dropped(1);
         }
@@ -107,7 +107,7 @@ struct Shipper {
 }
 
 impl Shipper {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Box<Record>>) {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Record>) {
         let mut batch = Vec::new();
         loop {
             let open = self.gather(&mut waiting, &mut batch).await;
@@ -121,7 +121,7 @@ impl Shipper {
     }
 
     /// Waits for a full batch, for the pause to be over, or for the end. False when there is nothing more to come.
-    async fn gather(&mut self, waiting: &mut mpsc::Receiver<Box<Record>>, batch: &mut Vec<Box<Record>>) -> bool {
+    async fn gather(&mut self, waiting: &mut mpsc::Receiver<Record>, batch: &mut Vec<Record>) -> bool {
         let most = self.settings.batch_max.max(1);
         let mut sends_at: Option<Instant> = None;
         while batch.len() < most {
@@ -155,7 +155,7 @@ impl Shipper {
     }
 
     /// Sends a batch until it is taken or given up.
-    async fn ship(&mut self, batch: &[Box<Record>]) {
+    async fn ship(&mut self, batch: &[Record]) {
         let spans = batch.len() as u64;
         let body = bytes::Bytes::from(otlp::request(&self.settings.resource, batch));
         let mut pause = PAUSE;

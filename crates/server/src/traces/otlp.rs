@@ -9,9 +9,9 @@ use super::context::digits;
 use super::span::{Record, Value};
 
 /// The body of a request to the collector.
-pub(super) fn request(resource: &[(String, String)], spans: &[Box<Record>]) -> Vec<u8> {
+pub(super) fn request(resource: &[(String, String)], spans: &[Record]) -> Vec<u8> {
     let resource: Vec<Json> = resource.iter().map(|(key, value)| attribute(key, json!({ "stringValue": value }))).collect();
-    let spans: Vec<Json> = spans.iter().map(|record| span(record)).collect();
+    let spans: Vec<Json> = spans.iter().map(span).collect();
     let scope = json!({ "name": "omnivox", "version": env!("CARGO_PKG_VERSION") });
     let scope_spans = json!([{ "scope": scope, "spans": spans }]);
     json!({ "resourceSpans": [{ "resource": { "attributes": resource }, "scopeSpans": scope_spans }] }).to_string().into_bytes()

@@ -42,8 +42,11 @@ pub(crate) struct Record {
 }
 
 /// A span that goes on.
-pub(crate) struct Span {
-    record: Option<Box<Record>>,
+pub(crate) struct Span(Box<Going>);
+
+struct Going {
+    /// Until it is told.
+    record: Option<Record>,
     begun: Instant,
     /// A refusal is an answer like another.
     expects_refusal: bool,
@@ -64,59 +67,60 @@ impl Span {
             attributes: Vec::new(),
             error: None,
         };
-        Self { record: Some(Box::new(record)), begun: Instant::now(), expects_refusal: false, queue: queue.clone() }
+        Self(Box::new(Going { record: Some(record), begun: Instant::now(), expects_refusal: false, queue: queue.clone() }))
     }
 
     /// Where spans below it belong.
     pub(crate) fn context(&self) -> Option<Context> {
-        self.record.as_ref().map(|record| record.context)
+        self.0.record.as_ref().map(|record| record.context)
     }
 
     /// What will be told of it.
     #[cfg(test)]
     pub(super) fn record(&self) -> Option<&Record> {
-        self.record.as_deref()
+        self.0.record.as_ref()
     }
 
     pub(super) fn link(&mut self, link: Option<Context>) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = &mut self.0.record {
             record.link = link;
         }
     }
 
     /// Notes a text.
-    pub(crate) fn text(&mut self, key: &'static str, value: impl Into<Box<str>>) {
+    pub(super) fn text(&mut self, key: &'static str, value: impl Into<Box<str>>) {
         self.note(key, Value::Text(value.into()));
     }
 
     /// Notes a number.
-    pub(crate) fn number(&mut self, key: &'static str, value: usize) {
+    pub(super) fn number(&mut self, key: &'static str, value: usize) {
         self.note(key, Value::Number(i64::try_from(value).unwrap_or(i64::MAX)));
     }
 
     /// Notes whether something is so.
-    pub(crate) fn flag(&mut self, key: &'static str, value: bool) {
+    pub(super) fn flag(&mut self, key: &'static str, value: bool) {
         self.note(key, Value::Flag(value));
     }
 
     fn note(&mut self, key: &'static str, value: Value) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = &mut self.0.record {
             record.attributes.push((key, value));
         }
     }
 
     /// It failed; a stable word says why.
-    pub(crate) fn fail(&mut self, why: impl Into<Box<str>>) {
-        if let Some(record) = &mut self.record {
+    pub(super) fn fail(&mut self, why: impl Into<Box<str>>) {
+        let expects_refusal = self.0.expects_refusal;
+        if let Some(record) = &mut self.0.record {
             let why = why.into();
             record.attributes.push(("error.type", Value::Text(why.clone())));
-            record.error = Some(why).filter(|_| !self.expects_refusal);
+            record.error = Some(why).filter(|_| !expects_refusal);
         }
     }
 
     /// Whether a refusal is no failure.
     pub(super) fn expect_refusal(&mut self, expects: bool) {
-        self.expects_refusal = expects;
+        self.0.expects_refusal = expects;
     }
 
     /// Notes the status of an HTTP answer and ends.
@@ -129,15 +133,15 @@ impl Span {
 
     /// Ends it without telling of it.
     pub(crate) fn discard(mut self) {
-        self.record = None;
+        self.0.record = None;
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.end_unix_ns = record.start_unix_ns + self.begun.elapsed().as_nanos() as u64;
-            self.queue.offer(record);
+        if let Some(mut record) = self.0.record.take() {
+            record.end_unix_ns = record.start_unix_ns + self.0.begun.elapsed().as_nanos() as u64;
+            self.0.queue.offer(record);
         }
     }
 }

@@ -108,7 +108,7 @@ fn commands_belong_to_their_request_or_are_linked_to_it() {
     let own = tracer.command_of_carrier(Some(request), &draft("$secret"), "native").expect("a span");
     let own = own.record().expect("it goes on");
     assert!(own.context.trace != request.trace && own.parent.is_none() && own.link == Some(request));
-    let shown = |record: &span::Record| String::from_utf8(otlp::request(&[], &[Box::new(record.clone())])).expect("JSON is text");
+    let shown = |record: &span::Record| String::from_utf8(otlp::request(&[], std::slice::from_ref(record))).expect("JSON is text");
     assert!(shown(below).contains(r#""stringValue":"chat""#) && !shown(below).contains("secret"), "{}", shown(below));
     assert!(!shown(own).contains("secret"), "neither the payload nor a channel of the server's own: {}", shown(own));
 }
