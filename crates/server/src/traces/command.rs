@@ -30,6 +30,7 @@ pub(super) fn name(command: &Command) -> &'static str {
         Command::Ice(_) => "ice",
         Command::Keep(_) => "keep",
         Command::Vacate(_) => "vacate",
+        Command::Call(_) => "call",
     }
 }
 
