@@ -58,7 +58,8 @@ pub struct ChurnOptions {
 
 /// Runs `bench churn`.
 pub(crate) fn churn(options: &ChurnOptions, invocation: &Invocation) -> Result<Report> {
-    let (floors, clients) = (!options.no_floors, u64::from(options.clients));
+    let floors = options.transport.native().filter(|_| !options.no_floors);
+    let clients = u64::from(options.clients);
     let servers = contenders(&options.target, floors, invocation, clients)?;
     let subject = format!("{clients} {} clients at a time, {} s a round", options.transport.name(), options.seconds);
     let contenders = alternate(&servers, options.rounds, &subject, |server, bar| measure_one(options, server, bar))?;
@@ -82,7 +83,8 @@ fn measure_one(options: &ChurnOptions, server: &Server, bar: &Bar) -> Result<Mea
     let clock = Clock::start();
     let time = Duration::try_from_secs_f64(options.seconds).context("--seconds")?;
     let clients = options.clients as usize;
-    let fleet = Fleet::new(server.address, options.transport, clock)?.over(server.trust.as_ref());
+    let transport = server.transport.unwrap_or(options.transport);
+    let fleet = Fleet::new(server.address, transport, clock)?.over(server.trust.as_ref());
     let mut fleet = fleet.connecting_max(clients);
     let mut arrivals = Arrivals { begun_ns: vec![0; clients], arrived: Vec::new(), latency: Latency::new(), clock };
     let mut opened = 0;

@@ -52,7 +52,7 @@ pub struct EchoOptions {
 pub(crate) fn echo(options: &EchoOptions, invocation: &Invocation) -> Result<Report> {
     let floors = !options.no_floors;
     let connections = u64::from(options.connections);
-    let servers = contenders(&options.target, floors, invocation, connections)?;
+    let servers = contenders(&options.target, floors.then_some(Transport::Ws), invocation, connections)?;
     let subject = format!("{connections} ws connections, {} B, {} s a round", options.size, options.seconds);
     let contenders = alternate(&servers, options.rounds, &subject, |server, bar| measure_one(options, server, bar))?;
     Ok(Report {

@@ -101,7 +101,11 @@ pub struct LoadOptions {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
 
-    /// Leave the floors out; they do not speak Mercure
+    /// Measure the server over this transport too, as a process of its own in the same rounds
+    #[arg(long, value_enum, value_name = "TRANSPORT")]
+    pub beside: Option<Transport>,
+
+    /// Leave the floors out; they speak the native protocol over the same carrier, and not Mercure
     #[arg(long)]
     pub no_floors: bool,
 
@@ -153,9 +157,15 @@ impl Run<'_> {
             self.channels,
             self.subscribers
         );
-        let floors = !self.load.no_floors && self.load.transport != Transport::Mercure;
+        let floors = self.load.transport.native().filter(|_| !self.load.no_floors);
         let connections = self.subscribers as u64 + 1 + self.patterns.div_ceil(PATTERNS_EACH) as u64;
-        let servers = contenders(target, floors, invocation, connections)?;
+        let mut servers = contenders(target, floors, invocation, connections)?;
+        if let Some(transport) = self.load.beside {
+            let mut beside = target.server(invocation)?.over(transport);
+            beside.name = format!("{} over {}", beside.name, transport.name());
+            beside.check_open_files(connections)?;
+            servers.insert(1, beside);
+        }
         let mut followers = self.followers(&servers)?;
         let subject = self.subject();
         let contenders = alternate(&servers, self.load.rounds, &subject, |server, bar| {
@@ -218,7 +228,8 @@ impl Run<'_> {
     /// One contender's turn: connect, warm up, publish, wait for the last delivery.
     fn measure_one(&self, server: &Server, bar: &Bar) -> Result<Measurement> {
         let clock = Clock::start();
-        let mut fleet = Fleet::new(server.address, self.load.transport, clock)?.over(server.trust.as_ref());
+        let transport = server.transport.unwrap_or(self.load.transport);
+        let mut fleet = Fleet::new(server.address, transport, clock)?.over(server.trust.as_ref());
         let mut ledger = Ledger::new(self.subscribers, clock);
         for member in 0..self.subscribers {
             fleet.open(member, Purpose::Subscribe { channel: channel_name(member % self.channels), since: None });
@@ -226,7 +237,7 @@ impl Run<'_> {
         fleet.settle(&mut ledger, |count| {
             bar.say(format!("{}: {count} subscribers", server.name));
         })?;
-        let mut publisher = Publisher::connect(server.publishers_address(), clock, self.plan())?;
+        let mut publisher = Publisher::connect(server.publishers_address(), clock, self.plan(transport))?;
         let warm_up = Extent::Messages(self.channels.max(10) as u64);
         drive(&mut fleet, &mut ledger, &mut publisher, Pace::Bursts(4), warm_up, clock)?;
 
@@ -251,15 +262,16 @@ impl Run<'_> {
         })
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self, transport: Transport) -> Plan {
         let subscribers_of = |channel: usize| {
             let rest = usize::from(channel < self.subscribers % self.channels);
             (self.subscribers / self.channels + rest) as u64
         };
         let channels = (0..self.channels).map(|channel| (channel_name(channel), subscribers_of(channel))).collect();
-        let door = match self.load.transport {
+        let door = match transport {
             Transport::Mercure => Door::Mercure { token: self.load.mercure_token.clone() },
             Transport::Ws | Transport::Sse | Transport::Poll => Door::Native,
+            Transport::SocketIo | Transport::SocketIoPoll => Door::SocketIo,
         };
         Plan { channels, size: self.load.size, door }
     }

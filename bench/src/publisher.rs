@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::clock::Clock;
 use crate::latency::Latency;
 use crate::payload::{excerpt, write_data, write_publish, write_update};
-use crate::talk::{Head, Heard, Opcode, Purpose, Talk, Transport, write_masked};
+use crate::talk::{Head, Heard, Opcode, Purpose, Talk, Transport, write_emit, write_masked};
 
 /// How fast to publish.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,19 @@ pub(crate) enum Door {
     Native,
     /// By POST to a Mercure hub, one request behind the other on one connection, with a token when there is one.
     Mercure { token: Option<String> },
+    /// By `publish` events of Socket.IO, on a WebSocket.
+    SocketIo,
+}
+
+impl Door {
+    /// What the connection speaks, unless it is plain requests.
+    fn transport(&self) -> Option<Transport> {
+        match self {
+            Self::Native => Some(Transport::Ws),
+            Self::Mercure { .. } => None,
+            Self::SocketIo => Some(Transport::SocketIo),
+        }
+    }
 }
 
 /// What has been published: the last number per channel, and how many deliveries that makes.
@@ -91,11 +104,11 @@ impl Publisher {
         let mut stream = TcpStream::connect(address).context("the publisher's connection")?;
         stream.set_nodelay(true)?;
         let host = address.to_string();
-        let talk = match &plan.door {
-            Door::Mercure { .. } => None,
-            Door::Native => {
+        let talk = match plan.door.transport() {
+            None => None,
+            Some(transport) => {
                 let mut head = Vec::new();
-                let mut talk = Talk::open(Transport::Ws, &host, Purpose::Publish, &mut head);
+                let mut talk = Talk::open(transport, &host, Purpose::Publish, &mut head);
                 stream.write_all(&head)?;
                 await_handshake(&mut stream, &mut talk).context("the publisher's connection")?;
                 Some(talk)
@@ -206,6 +219,10 @@ impl Publisher {
                 write_data(&mut text, self.done.last[at], sent_ns, self.plan.size);
                 write_update(frames, &self.host, token.as_deref(), channel, &text);
             }
+            Door::SocketIo => {
+                write_data(&mut text, self.done.last[at], sent_ns, self.plan.size);
+                write_emit(frames, channel, &text);
+            }
         }
     }
 
@@ -250,6 +267,8 @@ fn await_handshake(stream: &mut TcpStream, talk: &mut Talk) -> Result<()> {
             open |= heard == Heard::Subscribed;
             Ok(())
         })?;
+        stream.write_all(&send)?;
+        send.clear();
     }
     Ok(())
 }

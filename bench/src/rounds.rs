@@ -8,14 +8,15 @@ use crate::process::{CpuTime, Process};
 use crate::progress::Bar;
 use crate::report::rounds::{Contender, Measurement};
 use crate::server::{Invocation, Server, TargetOptions};
+use crate::talk::Transport;
 
-/// The server under test, the floors unless they are left out, and the peers.
-pub(crate) fn contenders(target: &TargetOptions, with_floors: bool, invocation: &Invocation, connections: u64) -> Result<Vec<Server>> {
+/// The server under test, the floors when there is something that they speak, and the peers.
+pub(crate) fn contenders(target: &TargetOptions, floors: Option<Transport>, invocation: &Invocation, connections: u64) -> Result<Vec<Server>> {
     let mut servers = vec![target.server(invocation)?];
     servers.extend(servers[0].plainly());
-    if with_floors {
-        servers.push(Server::start_floor("floor A", "a", invocation)?);
-        servers.push(Server::start_floor("floor B", "b", invocation)?);
+    if let Some(transport) = floors {
+        servers.push(Server::start_floor("floor A", "a", invocation)?.over(transport));
+        servers.push(Server::start_floor("floor B", "b", invocation)?.over(transport));
     }
     servers.extend(target.start_peers()?);
     for server in &servers {

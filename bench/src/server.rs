@@ -12,6 +12,7 @@ use clap::Args;
 use crate::process::Process;
 use crate::secure::SecureFiles;
 use crate::sockets;
+use crate::talk::Transport;
 use crate::wire::Trust;
 
 /// Which server is measured, and beside which others.
@@ -64,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) trust: Option<Trust>,
     /// Where they come without.
     plain: SocketAddr,
+    /// What its subscribers connect over, when it is not what those of the others do.
+    pub(crate) transport: Option<Transport>,
     process: Option<Process>,
     child: Option<Child>,
     /// What it was started with.
@@ -109,6 +112,12 @@ impl TargetOptions {
 }
 
 impl Server {
+    /// The same server, measured over another transport.
+    pub(crate) fn over(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
     /// A floor server: this program itself, as another process.
     pub(crate) fn start_floor(name: &str, kind: &str, invocation: &Invocation) -> Result<Self> {
         let mut command = vec![own_program()?];
@@ -145,6 +154,7 @@ impl Server {
             address: self.plain,
             trust: None,
             plain: self.plain,
+            transport: self.transport,
             process: self.process,
             child: None,
             _files: None,
@@ -187,7 +197,7 @@ impl Server {
     fn attach(name: String, address: SocketAddr, process: Option<Process>) -> Result<Self> {
         sockets::raise_open_files();
         TcpStream::connect(address).with_context(|| format!("nothing answers at {address}"))?;
-        Ok(Self { name, address, trust: None, plain: address, process, child: None, _files: None })
+        Ok(Self { name, address, trust: None, plain: address, transport: None, process, child: None, _files: None })
     }
 
     fn start(name: String, command: &[String], log: Option<&std::path::Path>) -> Result<Self> {
@@ -217,6 +227,7 @@ impl Server {
             address,
             trust: None,
             plain: address,
+            transport: None,
             _files: None,
             process: Some(Process::with_pid(child.id())),
             child: Some(child),

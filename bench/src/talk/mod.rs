@@ -1,7 +1,7 @@
 //! The client's side of one connection, without a socket: bytes in, bytes out, and what was heard.
 //!
 //! A [`Talk`] is one subscriber on one transport. It writes its request, tells when the subscription stands, and hands on each text that carries messages.
-//! The load tool speaks the native protocol and Mercure; another dialect is another variant here, and perhaps another way to publish.
+//! The load tool speaks the native protocol, Mercure and Socket.IO; another dialect is another variant here, and perhaps another way to publish.
 //!
 //! ```text
 //! Talk::open            ->  request head
@@ -11,6 +11,7 @@
 
 mod http;
 mod poll;
+mod socketio;
 mod sse;
 mod ws;
 
@@ -19,6 +20,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use http::{Head, parse_request};
+pub(crate) use socketio::write_emit;
 pub(crate) use ws::{ACCEPT, Opcode, next_frame, write_frame, write_masked};
 
 /// How subscribers connect.
@@ -33,6 +35,14 @@ pub enum Transport {
     Poll,
     /// Mercure: server-sent events at `/.well-known/mercure`, published to by POST.
     Mercure,
+    /// Socket.IO on a WebSocket, also for the publisher.
+    #[value(name = "socketio")]
+    #[serde(rename = "socketio")]
+    SocketIo,
+    /// Socket.IO on held polls; the publisher has a WebSocket.
+    #[value(name = "socketio-poll")]
+    #[serde(rename = "socketio-poll")]
+    SocketIoPoll,
 }
 
 impl Transport {
@@ -43,6 +53,18 @@ impl Transport {
             Self::Sse => "sse",
             Self::Poll => "poll",
             Self::Mercure => "mercure",
+            Self::SocketIo => "socketio",
+            Self::SocketIoPoll => "socketio-poll",
+        }
+    }
+
+    /// The native protocol on the same carrier, which is what the floors speak; they do not stand in for a Mercure hub.
+    pub(crate) fn native(self) -> Option<Self> {
+        match self {
+            Self::Ws | Self::SocketIo => Some(Self::Ws),
+            Self::Sse => Some(Self::Sse),
+            Self::Poll | Self::SocketIoPoll => Some(Self::Poll),
+            Self::Mercure => None,
         }
     }
 }
@@ -82,6 +104,7 @@ pub(crate) enum Talk {
     Ws(ws::WsTalk),
     Sse(sse::SseTalk),
     Poll(poll::PollTalk),
+    SocketIo(socketio::SocketIoTalk),
 }
 
 impl Talk {
@@ -95,7 +118,10 @@ impl Talk {
                 Self::Sse(sse::SseTalk::open(host, "/.well-known/mercure?topic=", &channel, since.as_deref(), send))
             }
             (Transport::Poll, Purpose::Subscribe { channel, since }) => Self::Poll(poll::PollTalk::open(host, &channel, since, send)),
-            (_, purpose) => Self::Ws(ws::WsTalk::open(host, purpose, send)),
+            (Transport::SocketIo | Transport::SocketIoPoll, purpose) => {
+                Self::SocketIo(socketio::SocketIoTalk::open(host, transport == Transport::SocketIoPoll, &purpose, send))
+            }
+            (Transport::Ws | Transport::Sse | Transport::Mercure | Transport::Poll, purpose) => Self::Ws(ws::WsTalk::open(host, purpose, send)),
         }
     }
 
@@ -105,6 +131,7 @@ impl Talk {
             Self::Ws(talk) => talk.feed(bytes, send, hear),
             Self::Sse(talk) => talk.feed(bytes, hear),
             Self::Poll(talk) => talk.feed(bytes, send, hear),
+            Self::SocketIo(talk) => talk.feed(bytes, send, hear),
         }
     }
 }

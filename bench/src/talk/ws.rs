@@ -155,7 +155,7 @@ fn subscribe(channel: &str, since: Option<&[u8]>) -> Result<Vec<u8>> {
     Ok(message.to_string().into_bytes())
 }
 
-fn close(payload: &[u8]) -> String {
+pub(super) fn close(payload: &[u8]) -> String {
     match payload {
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
@@ -270,7 +270,7 @@ fn apply(payload: &mut [u8], mask: [u8; 4]) {
 }
 
 /// The handshake key of every connection of the load tool: the standard's own sample, so that nobody here needs SHA-1.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The only right answer to that key.
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
