@@ -5,7 +5,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { test } from 'node:test';
+import WebSocket from 'ws';
 import { stream } from '../lib/clients.mjs';
+import { Inbox, within } from '../lib/inbox.mjs';
 import { ROOT, TARGET } from '../lib/omnivox.mjs';
 import { Program } from '../lib/programs.mjs';
 import { NEWEST, TRANSPORTS, connect } from '../lib/socketio.mjs';
@@ -97,4 +99,33 @@ test('other dialects share the rooms, and a lost socket is recovered without ask
   ann.socket.io.engine.close();
   await back;
   assert.equal(ann.socket.recovered, true);
+});
+
+test('the old connection of a recovered socket, closed late, leaves the new one its closures', async (t) => {
+  const url = await chat(t);
+  /// A client by hand, in `/` with what it shows.
+  const hand = async (auth) => {
+    const ws = new WebSocket(`${url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`);
+    t.after(() => ws.terminate());
+    const packets = new Inbox();
+    ws.on('message', (data) => packets.push(data.toString()));
+    const next = (start) => packets.next((packet) => packet.startsWith(start), `a packet ${start}`);
+    await next('0');
+    ws.send(`40${JSON.stringify(auth)}`);
+    return { ws, next, connected: JSON.parse((await next('40')).slice(2)) };
+  };
+  const watcher = await guest(t, url, 'watcher');
+  await watcher.ask('enter', 'lobby');
+  const old = await hand({ name: 'ann' });
+  old.ws.send('420["enter","lobby"]');
+  await old.next('430');
+  const { pid, sid } = old.connected;
+  const recovered = await hand({ pid });
+  assert.equal(recovered.connected.sid, sid);
+  assert.deepEqual((await watcher.next('left')).slice(1, 3), ['ann', 'transport close']);
+  const gone = new Promise((resolve) => { old.ws.once('close', resolve); });
+  old.ws.close();
+  await within(gone, 'the end of the old connection');
+  recovered.ws.send('421["message","lobby",7]');
+  assert.match(await recovered.next('431'), /do not fit/);
 });

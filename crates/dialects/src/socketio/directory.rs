@@ -13,6 +13,7 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ pub(super) struct Record {
     session: SessionId,
     /// Whether another connection may take its place when it was lost.
     recoverable: bool,
+    /// Whether the program around the server was told that the socket is gone.
+    told_gone: AtomicBool,
     rooms: Mutex<Vec<Room>>,
     /// `None` while the socket lives.
     lost: Mutex<Option<Instant>>,
@@ -59,7 +62,16 @@ pub(super) struct Presence {
 impl Record {
     /// The record of a new socket.
     pub(super) fn new(id: Arc<str>, namespace: Arc<str>, principal: Arc<Principal>, session: SessionId, recoverable: bool) -> Self {
-        Self { id, namespace, principal, session, recoverable, rooms: Mutex::default(), lost: Mutex::default() }
+        Self {
+            id,
+            namespace,
+            principal,
+            session,
+            recoverable,
+            told_gone: AtomicBool::new(false),
+            rooms: Mutex::default(),
+            lost: Mutex::default(),
+        }
     }
 
     /// The record of the socket that takes this one's place.
@@ -70,6 +82,7 @@ impl Record {
             principal,
             session,
             recoverable: self.recoverable,
+            told_gone: AtomicBool::new(false),
             rooms: Mutex::new(self.rooms().clone()),
             lost: Mutex::default(),
         }
@@ -102,6 +115,11 @@ impl Record {
     /// Whose it is.
     pub(super) fn user(&self) -> Option<&UserId> {
         self.principal.user.as_ref()
+    }
+
+    /// Whether it is to be told that the socket is gone: only once.
+    pub(super) fn goes(&self) -> bool {
+        !self.told_gone.swap(true, Ordering::AcqRel)
     }
 
     fn is_lost(&self) -> bool {
@@ -221,15 +239,24 @@ impl Directory {
         Kept { directory: self.clone(), record }
     }
 
-    /// Takes the record of that id for a socket of the same namespace and the same user.
-    pub(super) fn take(&self, now: Instant, id: &str, namespace: &str, principal: &Arc<Principal>, session: SessionId) -> Option<Record> {
+    /// Takes the record of that id for a socket of the same namespace and the same user; with it comes the record of that socket.
+    pub(super) fn take(
+        &self,
+        now: Instant,
+        id: &str,
+        namespace: &str,
+        principal: &Arc<Principal>,
+        session: SessionId,
+    ) -> Option<(Arc<Record>, Record)> {
         let mut records = self.records(now);
         let record = &records.by_id.get(id)?.0;
         let own = record.principal.app == principal.app && record.principal.user == principal.user;
         if *record.namespace != *namespace || !own || !record.recoverable {
             return None;
         }
-        records.remove(id).map(|record| record.heir(principal.clone(), session))
+        let old = records.remove(id)?;
+        let heir = old.heir(principal.clone(), session);
+        Some((old, heir))
     }
 
     /// The living sockets of the app that a selection means. One that was in any of the `served` channels before that stamp is left out: it

@@ -3,6 +3,7 @@
 //! A session tells its [`Program`] of sockets that come and go and of the events that they emit; nothing here waits. What the program wants
 //! comes back through the hub as a direct message ([`Order`]), so a program runs where it likes and takes the time that it needs.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use omnivox_core::name::InvalidName;
@@ -24,7 +25,8 @@ pub trait Program: Send + Sync + 'static {
     /// A socket is there, perhaps one that was lost before.
     fn came(&self, socket: &Member, recovered: bool);
 
-    /// A socket is gone; the reason is in the words of the reference.
+    /// A socket is gone; the reason is in the words of the reference. Told once of each [`Member`], and before [`came`](Self::came) tells of
+    /// the one that takes its place, unless both happen on two threads at the same time.
     fn gone(&self, socket: &Member, reason: &'static str);
 
     /// A socket emitted an event. `false`: the program has no handler, so the default ones see to it.
@@ -57,6 +59,21 @@ pub struct Door(pub(super) omnivox_core::SessionId);
 /// A socket, for as long as anybody cares.
 #[derive(Clone, Debug)]
 pub struct Member(pub(super) Arc<Record>);
+
+/// The same connection of the same socket: one that took a lost socket's place has its id and is another one.
+impl PartialEq for Member {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Member {}
+
+impl Hash for Member {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
 
 impl Member {
     /// Its id, as its client knows it.

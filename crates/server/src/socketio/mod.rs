@@ -191,7 +191,7 @@ impl Io {
         arguments: &A,
         patience: Duration,
     ) -> Outcome<Answers<R>> {
-        let mut question = self.0.registry.questions.ask(members.iter().map(|member| member.id().clone()).collect());
+        let mut question = self.0.registry.questions.ask(members.clone());
         if let Some(draft) = SocketIo::question(&members, event, &into_json(arguments)?, question.number())? {
             self.tell(app, draft).await?;
         }
@@ -400,7 +400,7 @@ impl Socket {
     }
 
     async fn moved<'a>(&self, order: impl FnOnce(u64) -> Order<'a>) -> Outcome<()> {
-        let mut question = self.io.0.registry.questions.ask(vec![self.id().clone()]);
+        let mut question = self.io.0.registry.questions.ask(vec![self.member.clone()]);
         self.order(&order(question.number())).await?;
         let answered = tokio::time::timeout(MOVED_TIME_MAX, question.next()).await.map_err(|_| Refusal::TimedOut)?;
         let Some((_, Some(answer))) = answered else { return Err(Refusal::Gone) };

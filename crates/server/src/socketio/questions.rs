@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use omnivox_dialects::socketio::Member;
 use tokio::sync::mpsc;
 
 /// A socket's id and its answer; none when it went away.
@@ -23,7 +24,7 @@ struct State {
 
 struct Waiting {
     /// Those who have not answered.
-    open: Vec<Arc<str>>,
+    open: Vec<Member>,
     answers: mpsc::UnboundedSender<Answer>,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Question {
 
 impl Questions {
     /// A question to these sockets.
-    pub(super) fn ask(&self, open: Vec<Arc<str>>) -> Question {
+    pub(super) fn ask(&self, open: Vec<Member>) -> Question {
         let number = self.0.asked.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = mpsc::unbounded_channel();
         self.0.waiting().insert(number, Waiting { open, answers: sender });
@@ -44,14 +45,14 @@ impl Questions {
     }
 
     /// A socket answers.
-    pub(super) fn answered(&self, number: u64, socket: &Arc<str>, arguments: Vec<String>) {
+    pub(super) fn answered(&self, number: u64, socket: &Member, arguments: Vec<String>) {
         if let Some(waiting) = self.0.waiting().get_mut(&number) {
             waiting.settle(socket, Some(arguments));
         }
     }
 
     /// A socket is gone: it answers no more.
-    pub(super) fn gone(&self, socket: &Arc<str>) {
+    pub(super) fn gone(&self, socket: &Member) {
         for waiting in self.0.waiting().values_mut() {
             waiting.settle(socket, None);
         }
@@ -65,10 +66,10 @@ impl State {
 }
 
 impl Waiting {
-    fn settle(&mut self, socket: &Arc<str>, answer: Option<Vec<String>>) {
+    fn settle(&mut self, socket: &Member, answer: Option<Vec<String>>) {
         if let Some(at) = self.open.iter().position(|open| open == socket) {
             self.open.swap_remove(at);
-            let _ = self.answers.send((socket.clone(), answer));
+            let _ = self.answers.send((socket.id().clone(), answer));
         }
     }
 }

@@ -58,8 +58,8 @@ pub(super) struct Registry {
     pub(super) attached: OnceLock<Attached>,
     pub(super) questions: Questions,
     pub(super) spaces: RwLock<HashMap<Arc<str>, Space>>,
-    /// By socket.
-    pub(super) queues: Mutex<HashMap<Arc<str>, mpsc::Sender<Job>>>,
+    /// By connection, not by id: that of a lost socket may end after the one that took its place came.
+    pub(super) queues: Mutex<HashMap<Member, mpsc::Sender<Job>>>,
     /// Events of one socket that wait.
     pub(super) waiting_max: usize,
     pub(super) io: OnceLock<Weak<Inner>>,
@@ -80,7 +80,7 @@ impl Registry {
         Some(Socket { io, member: member.clone(), recovered })
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<Arc<str>, mpsc::Sender<Job>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<Member, mpsc::Sender<Job>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,7 +90,7 @@ impl Registry {
             setting: "commands_in_flight_max",
             words: format!("{} events of this socket wait to be handled already", self.waiting_max).into(),
         };
-        match self.queues().get(member.id()) {
+        match self.queues().get(member) {
             Some(queue) => queue.try_send(job).map_err(|_| full()),
             None => Ok(()),
         }
@@ -128,7 +128,7 @@ impl Program for Registry {
     fn came(&self, member: &Member, recovered: bool) {
         let (Some(attached), Some(socket)) = (self.attached.get(), self.socket(member, recovered)) else { return };
         let (queue, mut jobs) = mpsc::channel::<Job>(self.waiting_max.max(2));
-        self.queues().insert(member.id().clone(), queue);
+        self.queues().insert(member.clone(), queue);
         attached.runtime.spawn(async move {
             while let Some(job) = jobs.recv().await {
                 job.await;
@@ -140,8 +140,8 @@ impl Program for Registry {
     }
 
     fn gone(&self, member: &Member, reason: &'static str) {
-        self.questions.gone(member.id());
-        let queue = self.queues().remove(member.id());
+        self.questions.gone(member);
+        let queue = self.queues().remove(member);
         let gone = self.find(member.namespace(), |space| space.gone.clone());
         let (Some(queue), Some(gone), Some(socket)) = (queue, gone, self.socket(member, false)) else { return };
         let Some(attached) = self.attached.get() else { return };
@@ -159,7 +159,7 @@ impl Program for Registry {
     }
 
     fn answered(&self, number: u64, member: &Member, arguments: Vec<String>) {
-        self.questions.answered(number, member.id(), arguments);
+        self.questions.answered(number, member, arguments);
     }
 }
 

@@ -125,6 +125,15 @@ fn mark(credential: &Credential) -> u64 {
 }
 
 impl Sockets {
+    /// The namespace that waited longest; an idle session holds no buffer for more.
+    fn next_waiting(&mut self) -> Waiting {
+        let waiting = self.waiting.remove(0);
+        if self.waiting.is_empty() {
+            self.waiting = Vec::new();
+        }
+        waiting
+    }
+
     /// A connect packet.
     pub(super) fn connect_packet(&mut self, name: &str, auth: Option<&str>, line: &mut Line<'_>) -> Result<(), Broken> {
         // Clients of protocol 4 write a query behind the name.
@@ -171,12 +180,12 @@ impl Sockets {
                 // A credential may follow a namespace that came without one.
                 (Some(principal), _) if shown.is_none() || self.arrival.credential == Some(mark) => {
                     let principal = principal.clone();
-                    let waiting = self.waiting.remove(0);
+                    let waiting = self.next_waiting();
                     self.establish(waiting, &principal, line);
                 }
                 (Some(principal), _) if principal.authenticated => {
                     let words = "one connection has one credential; connect this namespace with `forceNew: true`";
-                    let waiting = self.waiting.remove(0);
+                    let waiting = self.next_waiting();
                     self.connect_error(&waiting.namespace, &ConnectError::from(&Denied::Invalid(words.into())), line);
                 }
                 (Some(_) | None, _) => {
@@ -193,7 +202,7 @@ impl Sockets {
     pub(super) fn let_in(&mut self, principal: Arc<Principal>, line: &mut Line<'_>) {
         self.principal = Some(principal.clone());
         if !self.waiting.is_empty() {
-            let waiting = self.waiting.remove(0);
+            let waiting = self.next_waiting();
             self.establish(waiting, &principal, line);
         }
         self.ask(line);
@@ -203,7 +212,7 @@ impl Sockets {
     pub(super) fn turn_away(&mut self, denied: &Denied, line: &mut Line<'_>) {
         self.arrival.credential = None;
         if !self.waiting.is_empty() {
-            let waiting = self.waiting.remove(0);
+            let waiting = self.next_waiting();
             self.connect_error(&waiting.namespace, &ConnectError::from(denied), line);
         }
         self.ask(line);

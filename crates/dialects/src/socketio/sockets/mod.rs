@@ -57,13 +57,13 @@ pub(super) struct Sockets {
     arrival: Box<Arrival>,
     principal: Option<Arc<Principal>>,
     /// Namespaces whose connect packet waits for the hub.
-    waiting: SmallVec<[Waiting; 1]>,
+    waiting: Vec<Waiting>,
     /// Namespaces whose connect packet waits for the program around the server.
     guarded: Vec<Guarded>,
     sockets: SmallVec<[Socket; 1]>,
     /// Why the session ends, for the program around the server.
     gone: &'static str,
-    pending: SmallVec<[(Ticket, Pending); 1]>,
+    pending: Vec<(Ticket, Pending)>,
     tickets: u32,
     /// Until a namespace is connected.
     connect_by: Option<Instant>,
@@ -107,11 +107,11 @@ impl Sockets {
             identities: Identities::new(&context.entropy),
             arrival: Box::default(),
             principal: None,
-            waiting: SmallVec::new(),
+            waiting: Vec::new(),
             guarded: Vec::new(),
             gone: "transport close",
             sockets: SmallVec::new(),
-            pending: SmallVec::new(),
+            pending: Vec::new(),
             tickets: 0,
             connect_by,
         }
@@ -159,9 +159,9 @@ impl Sockets {
         let Some(at) = self.pending.iter().position(|(known, _)| *known == ticket) else { return };
         // Answers come in order, so that this is nearly always the first.
         let (_, pending) = self.pending.remove(at);
-        if self.pending.is_empty() && self.pending.spilled() {
+        if self.pending.is_empty() {
             // An idle socket holds no buffer.
-            self.pending = SmallVec::new();
+            self.pending = Vec::new();
         }
         match (pending, outcome) {
             (Pending::Connect, Ok(Reply::Connected(principal))) => self.let_in(principal, line),
@@ -343,7 +343,9 @@ impl Sockets {
     }
 
     fn tell_gone(&self, record: &Arc<Record>, reason: &'static str) {
-        if let Some(program) = &self.shared.program {
+        if let Some(program) = &self.shared.program
+            && record.goes()
+        {
             program.gone(&Member(record.clone()), reason);
         }
     }

@@ -60,7 +60,9 @@ impl Sockets {
     fn find(&self, waiting: &Waiting, principal: &Arc<Principal>, line: &Line<'_>) -> Option<Found> {
         let auth = waiting.auth.as_ref()?;
         let id = self.shared.key.get()?.socket_of(auth.private_id()?)?;
-        let record = self.shared.directory.take(line.now, id, &waiting.namespace, principal, self.session)?;
+        let (old, record) = self.shared.directory.take(line.now, id, &waiting.namespace, principal, self.session)?;
+        // When the server had not noticed the loss yet, this is how it comes to know.
+        self.tell_gone(&old, "transport close");
         let rooms = record.rooms().clone();
         let since = match auth.offset() {
             Some(offset) => match Mark::parse(offset) {
