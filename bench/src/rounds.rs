@@ -11,7 +11,12 @@ use crate::server::{Invocation, Server, TargetOptions};
 use crate::talk::Transport;
 
 /// The server under test, the floors when there is something that they speak, and the peers.
-pub(crate) fn contenders(target: &TargetOptions, floors: Option<Transport>, invocation: &Invocation, connections: u64) -> Result<Vec<Server>> {
+pub(crate) fn contenders(
+    target: &TargetOptions,
+    floors: Option<Transport>,
+    invocation: &Invocation,
+    connections: u64,
+) -> Result<Vec<Server>> {
     let mut servers = vec![target.server(invocation)?];
     servers.extend(servers[0].plainly());
     if let Some(transport) = floors {

@@ -121,7 +121,9 @@ impl Talk {
             (Transport::SocketIo | Transport::SocketIoPoll, purpose) => {
                 Self::SocketIo(socketio::SocketIoTalk::open(host, transport == Transport::SocketIoPoll, &purpose, send))
             }
-            (Transport::Ws | Transport::Sse | Transport::Mercure | Transport::Poll, purpose) => Self::Ws(ws::WsTalk::open(host, purpose, send)),
+            (Transport::Ws | Transport::Sse | Transport::Mercure | Transport::Poll, purpose) => {
+                Self::Ws(ws::WsTalk::open(host, purpose, send))
+            }
         }
     }
 
