@@ -78,6 +78,41 @@ impl<'a> Request<'a> {
 #[error("the request has several cookies of the same name; remove those that other paths or parent domains set")]
 pub struct SeveralCookies;
 
+/// How a body is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Coding {
+    /// gzip.
+    Gzip,
+    /// zlib, which HTTP calls deflate.
+    Deflate,
+}
+
+impl Coding {
+    /// As it is written in `content-encoding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        }
+    }
+
+    /// The one that the client likes best, of several the one that it names first. Wildcards are not taken for a wish.
+    pub fn accepted(request: &Request<'_>) -> Option<Self> {
+        let mut best: Option<(f32, Self)> = None;
+        for entry in request.header("accept-encoding").unwrap_or_default().split(',') {
+            let (name, weight) = entry.split_once(';').unwrap_or((entry, ""));
+            let named = [Self::Gzip, Self::Deflate].into_iter().find(|coding| name.trim().eq_ignore_ascii_case(coding.name()));
+            let weight = weight.trim().strip_prefix("q=").map_or(1.0, |weight| weight.trim().parse::<f32>().unwrap_or(0.0));
+            if let Some(coding) = named
+                && weight > best.map_or(0.0, |(known, _)| known)
+            {
+                best = Some((weight, coding));
+            }
+        }
+        best.map(|(_, coding)| coding)
+    }
+}
+
 /// One HTTP answer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Response {

@@ -38,7 +38,7 @@ pub use command::{CloseReason, Command, Control, Credential, Denied, Reply, Tick
 pub use event::{Event, MemberAction, PresenceEvent};
 pub use frame::{EncodingKey, Frame, FrameKind, Framing};
 pub use grants::{Grant, Grants, Permissions, Principal};
-pub use http::{Request, Response};
+pub use http::{Coding, Request, Response};
 pub use limits::Limits;
 pub use mark::{Cursor, Epoch, Mark, Position};
 pub use name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
@@ -46,4 +46,4 @@ pub use outbox::Outbox;
 pub use pattern::Pattern;
 pub use payload::Payload;
 pub use publication::{Audience, Draft, Place, Publication};
-pub use session::{Action, Actions, CarrierId, Dialect, ExchangeId, Input, Opening, Session};
+pub use session::{Action, Actions, CarrierId, Dialect, ExchangeId, Input, Opening, Session, Switch};

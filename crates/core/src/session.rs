@@ -7,6 +7,7 @@
 //! A session has one outbox; the promoted carrier drains it. The first carrier of a session is promoted without asking.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,7 @@ use smallvec::SmallVec;
 use crate::command::{Command, Control, Denied, Reply, Ticket};
 use crate::event::Event;
 use crate::frame::{EncodingKey, Frame};
-use crate::http::{Request, Response};
+use crate::http::{Coding, Request, Response};
 use crate::name::SessionId;
 
 /// A carrier of a session.
@@ -73,12 +74,12 @@ pub enum Action {
     Push(Frame),
     /// Answer a request.
     Respond(ExchangeId, Response),
-    /// Let a request become a WebSocket, with that subprotocol.
-    Upgrade(ExchangeId, Option<Box<str>>),
+    /// Let a request become a WebSocket.
+    Upgrade(ExchangeId, Switch),
     /// Answer with this head and let the body become a carrier.
     Stream(ExchangeId, Response),
-    /// Answer the request with all frames of the outbox as soon as there are any.
-    Hold(ExchangeId, Box<Drain>),
+    /// Answer the request with all frames of the outbox as soon as there are any. What says how may be shared: a held request is to cost little.
+    Hold(ExchangeId, Arc<Drain>),
     /// Run a command.
     Run(Ticket, Command),
     /// From now on this carrier drains the outbox.
@@ -87,6 +88,22 @@ pub enum Action {
     Close(CarrierId),
     /// The session is over: its subscriptions and presence end, its carriers close when what waits has been written.
     End,
+}
+
+/// What the answer that turns a request into a WebSocket says beside the handshake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switch {
+    /// One of the subprotocols that the client offered.
+    pub subprotocol: Option<Box<str>>,
+    /// Further headers: names in lower case with their values.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+impl Switch {
+    /// With that subprotocol, if any.
+    pub fn to(subprotocol: Option<Box<str>>) -> Self {
+        Self { subprotocol, headers: Vec::new() }
+    }
 }
 
 /// How the outbox becomes the body of an answer.
@@ -100,8 +117,8 @@ pub struct Drain {
     pub end: Bytes,
     /// Binary payloads are written as base64 behind this prefix.
     pub binary_prefix: &'static str,
-    /// The client takes gzip: a body of at least so many bytes is compressed.
-    pub gzip_from: Option<usize>,
+    /// How a body of at least so many bytes is compressed, which the client must take.
+    pub compress: Option<(Coding, usize)>,
 }
 
 /// The actions of one step.

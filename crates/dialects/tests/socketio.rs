@@ -92,6 +92,7 @@ omnivox_testkit::dialect_suite! {
             > 40
             < 40…
             ! close slow_consumer
+            < [close]
             < [closed]
         "#,
         drain: r#"
@@ -102,6 +103,7 @@ omnivox_testkit::dialect_suite! {
             < 40…
             # Without a packet of farewell: after one the client would not come back by itself.
             ! close drain
+            < [close]
             < [closed]
         "#,
         garbage: r#"
@@ -111,11 +113,13 @@ omnivox_testkit::dialect_suite! {
             a> 40
             a< 40…
             a> 42["message",]
+            a< [close]
             a< [closed]
             b> WS /socket.io/?EIO=4&transport=websocket
             b< 101
             b< 0…
             b> neither
+            b< [close]
             b< [closed]
             p> GET /socket.io/?EIO=4&transport=polling&sid=nobody
             p< 400 application/json {"code":1,"message":"Session ID unknown"}

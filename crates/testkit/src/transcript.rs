@@ -177,7 +177,7 @@ mod conversation {
     use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
     use omnivox_core::{
         Action, Actions, CarrierId, ChannelName, Command, Control, Credential, EncodingKey, Event, Frame, FrameKind, Framing, Input,
-        Opening, Reply, Request, Response, Session, Ticket,
+        Opening, Reply, Request, Response, Session, Switch, Ticket,
     };
     use omnivox_wire::ws::{self, DataKind};
 
@@ -225,7 +225,7 @@ mod conversation {
                 Input::Exchange(exchange, _) => {
                     let connect = Connect { credential: Credential::Anonymous, host: None, origin: None };
                     actions.run(Ticket(0), Command::Connect(Box::new(connect)));
-                    actions.push(Action::Upgrade(exchange, None));
+                    actions.push(Action::Upgrade(exchange, Switch::default()));
                 }
                 Input::Text(carrier, said) => actions.send(carrier, text(said)),
                 Input::Reply(_, Ok(Reply::Connected(_))) => {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use omnivox_core::http::Upgrade;
-use omnivox_core::{Action, Actions, Frame, Input, Session};
+use omnivox_core::{Action, Actions, Frame, Input, Session, Switch};
 use omnivox_wire::ws::{self, DataKind};
 
 use super::codes::{close_code, close_words};
@@ -38,7 +38,7 @@ impl EchoSession {
 impl Session for EchoSession {
     fn handle(&mut self, _now: Instant, input: Input<'_>, actions: &mut Actions) {
         match input {
-            Input::Exchange(exchange, _) => actions.push(Action::Upgrade(exchange, None)),
+            Input::Exchange(exchange, _) => actions.push(Action::Upgrade(exchange, Switch::default())),
             Input::Text(carrier, text) => actions.send(carrier, self.frame(DataKind::Text, text.as_bytes())),
             Input::Binary(carrier, bytes) => actions.send(carrier, self.frame(DataKind::Binary, bytes)),
             Input::Control(omnivox_core::Control::Close(reason)) => {

@@ -14,7 +14,7 @@ use omnivox_core::command::{Connect, Delivery, Enter, Replay, Subscribe};
 use omnivox_core::http::Upgrade;
 use omnivox_core::{
     Action, Actions, ChannelName, CloseReason, Command, Control, Credential, Denied, Draft, EncodingKey, ExchangeId, Framing, Input, Mark,
-    Pattern, Payload, Reply, Request, Session, Ticket,
+    Pattern, Payload, Reply, Request, Session, Switch, Ticket,
 };
 use smallvec::SmallVec;
 
@@ -153,7 +153,7 @@ impl WebSocketSession {
         let Some(opening) = &mut self.opening else { return };
         let subprotocol = opening.subprotocol.take();
         match outcome {
-            Ok(_) => actions.push(Action::Upgrade(exchange, subprotocol)),
+            Ok(_) => actions.push(Action::Upgrade(exchange, Switch::to(subprotocol))),
             Err(Denied::Unauthorized(_)) if !opening.connecting.has_credential() => {
                 self.state = State::Unknown(Box::new(Unknown {
                     until: now + self.settings.connect_time_max,
@@ -161,7 +161,7 @@ impl WebSocketSession {
                     waiting: Vec::new(),
                     waiting_bytes: 0,
                 }));
-                actions.push(Action::Upgrade(exchange, subprotocol));
+                actions.push(Action::Upgrade(exchange, Switch::to(subprotocol)));
             }
             Err(denied) => {
                 actions.respond(exchange, opening.cors.on(refused(&Refusal::from(&denied))));

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use omnivox_core::room::{Claim, SEAT_MARK, Seat, Signal};
-use omnivox_core::{Action, Actions, Command, Control, Denied, ExchangeId, Frame, Input, Reply, Response, Session, Ticket};
+use omnivox_core::{Action, Actions, Command, Control, Denied, ExchangeId, Frame, Input, Reply, Response, Session, Switch, Ticket};
 use omnivox_wire::ws;
 
 use super::message::{self, Incoming};
@@ -266,7 +266,7 @@ impl PeerSession {
 impl Session for PeerSession {
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
         match input {
-            Input::Exchange(exchange, _) => actions.push(Action::Upgrade(exchange, None)),
+            Input::Exchange(exchange, _) => actions.push(Action::Upgrade(exchange, Switch::default())),
             Input::Attached(..) => self.on_attached(now, actions),
             Input::Text(_, text) => self.on_text(now, text, actions),
             Input::Reply(ticket, outcome) => self.on_reply(now, ticket, outcome, actions),

@@ -5,13 +5,21 @@ use omnivox_core::{Request, Response};
 use super::settings::CorsOrigins;
 
 impl CorsOrigins {
+    /// The origin that the answer to this request tells, which makes it unlike those of others.
+    pub(super) fn told<'r>(&self, request: &Request<'r>) -> Option<&'r str> {
+        match self {
+            Self::None | Self::Any => None,
+            Self::Listed(origins) => request.header("origin").filter(|origin| origins.iter().any(|known| known == origin)),
+        }
+    }
+
     /// Adds the headers that let the requesting page read the answer, if it may.
     pub(super) fn allow(&self, request: &Request<'_>, mut response: Response) -> Response {
         match self {
             Self::None => {}
             Self::Any => response = response.header("access-control-allow-origin", "*"),
-            Self::Listed(origins) => {
-                if let Some(origin) = request.header("origin").filter(|origin| origins.iter().any(|known| known == origin)) {
+            Self::Listed(_) => {
+                if let Some(origin) = self.told(request) {
                     response = response
                         .header("access-control-allow-origin", origin.to_owned())
                         .header("access-control-allow-credentials", "true");

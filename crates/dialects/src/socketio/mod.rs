@@ -45,7 +45,7 @@ use omnivox_core::{Dialect, EncodingKey, Event, Frame, Opening, Request, Respons
 use self::codes::Refused;
 use self::delivery::Format;
 use self::directory::Directory;
-use self::engine::frames;
+use self::engine::{Drains, frames};
 use self::handshake::{Admitted, Parameters};
 use self::identity::Key;
 pub use self::program::{Broadcast, Candidate, Door, Member, Order, Program, Target};
@@ -65,6 +65,8 @@ struct Shared {
     /// Made from the randomness of the first session.
     key: OnceLock<Key>,
     last_told: Mutex<LastTold>,
+    /// How polls are answered.
+    drains: Drains,
     /// The program around the server, when there is one.
     program: Option<Arc<dyn Program>>,
     /// Packets that are always the same.
@@ -100,6 +102,7 @@ impl SocketIo {
                 directory,
                 key: OnceLock::new(),
                 last_told: Mutex::default(),
+                drains: Drains::default(),
                 program,
                 ping,
                 noop,

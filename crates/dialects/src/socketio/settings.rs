@@ -31,8 +31,8 @@ pub struct SocketIoSettings {
     pub cors_origins: CorsOrigins,
     /// The name of a cookie that carries the session id for load balancers.
     pub cookie: Option<String>,
-    /// Answers to polls of at least so many bytes are compressed for clients that take gzip; `None` compresses none.
-    pub gzip_from: Option<usize>,
+    /// Answers to polls of at least so many bytes are compressed for clients that take gzip or deflate; `None` compresses none.
+    pub compress_from: Option<usize>,
     /// Which transports are offered.
     pub transports: Transports,
     /// What is spoken over Engine.IO.
@@ -129,7 +129,7 @@ impl Default for SocketIoSettings {
             namespaces: NamespaceSettings::Any,
             cors_origins: CorsOrigins::None,
             cookie: None,
-            gzip_from: Some(1024),
+            compress_from: Some(1024),
             transports: Transports { polling: true, websocket: true, upgrades: true },
             application: Application::Hub,
             attachments_max: 10,

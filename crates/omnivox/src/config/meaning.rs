@@ -169,6 +169,7 @@ fn socketio(config: &Config) -> SocketIoSettings {
             _ => CorsOrigins::Listed(origins),
         },
         cookie: section.cookie.clone(),
+        compress_from: section.compression.then_some(section.compression_bytes_min),
         attachments_max: section.attachments_max,
         namespaces_max: section.namespaces_max,
         commands_in_flight_max: config.limits.commands_in_flight_max,

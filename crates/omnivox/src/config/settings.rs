@@ -290,6 +290,10 @@ settings! {
             recovery_connections_max: usize = RecoverySettings::default().connections_max;
             /// The name of a cookie with the session id, for load balancers that want one; omnivox needs none.
             cookie: Option<String> = None;
+            /// Whether answers to polls are compressed for clients that take gzip or deflate.
+            compression: bool = true;
+            /// Bytes from which on an answer is worth that.
+            compression_bytes_min: usize = 1024;
             /// Whether to be what the protocol's own test suites expect: their handlers, their short timers, an echo at `/engine.io/`.
             suites: bool = false;
         }

@@ -91,9 +91,9 @@ impl Shard {
                         self.respond(exchange.0, response);
                     }
                 }
-                Action::Upgrade(exchange, protocol) => {
+                Action::Upgrade(exchange, switch) => {
                     let most = self.slot(at).and_then(|slot| slot.message_bytes_max).unwrap_or(self.common.hub.limits().message_bytes_max);
-                    if self.take_exchange(at, exchange) && self.upgrade(exchange.0, protocol.as_deref(), most) {
+                    if self.take_exchange(at, exchange) && self.upgrade(exchange.0, &switch, most) {
                         self.attach(at, exchange);
                     }
                 }
@@ -105,7 +105,7 @@ impl Shard {
                 Action::Hold(exchange, drain) => {
                     let Some(slot) = self.slot(at).filter(|slot| slot.exchanges.contains(&exchange.0)) else { continue };
                     slot.opened_by = Some(ANSWERED);
-                    slot.hold = Some(Box::new((exchange.0, *drain)));
+                    slot.hold = Some((exchange.0, drain));
                     self.mark_dirty(at);
                 }
                 Action::Run(ticket, command) => self.run_command(at, ticket, command),

@@ -4,12 +4,11 @@
 //! refused and ends the connection.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
-use omnivox_core::http::{Request, Response, Upgrade};
-use omnivox_core::session::{ExchangeId, Input, OpenContext, Opening};
+use omnivox_core::http::{Coding, Request, Response, Upgrade};
+use omnivox_core::session::{ExchangeId, Input, OpenContext, Opening, Switch};
 use omnivox_core::{Frame, FrameKind, Framing};
 use omnivox_wire::http1::{self, ChunkedDecoder, ChunkedPiece, RequestHead, Version};
 use omnivox_wire::ws::{self, handshake};
@@ -358,15 +357,17 @@ impl Shard {
     }
 
     /// Lets the request become a WebSocket.
-    pub(super) fn upgrade(&mut self, key: u32, protocol: Option<&str>, message_bytes_max: usize) -> bool {
+    pub(super) fn upgrade(&mut self, key: u32, switch: &Switch, message_bytes_max: usize) -> bool {
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
         let Mode::Waiting(waiting) = &mut conn.mode else { return false };
         let Some((key_answer, deflate)) = waiting.upgrade.take().map(|upgrade| *upgrade) else { return false };
+        let protocol = switch.subprotocol.as_deref();
         let accept =
             handshake::Accept { key: key_answer, protocols: protocol.into_iter().collect(), extensions: ws::deflate::Offers::default() };
         waiting.span.take().into_iter().for_each(|span| span.answered(101));
+        let headers = switch.headers.iter().map(|(name, value)| (name, value.as_bytes()));
         let mut head = BytesMut::with_capacity(192);
-        handshake::respond(&accept, protocol, deflate, [("", ""); 0], &mut head);
+        handshake::respond(&accept, protocol, deflate, headers, &mut head);
         conn.push_direct(Frame::raw(head.freeze()));
         conn.mode = Mode::WebSocket(ws::Decoder::new(ws::Role::Server, message_bytes_max, deflate));
         let metrics = &self.common.metrics[usize::from(self.id)];
@@ -404,7 +405,7 @@ impl Shard {
         if slot.outbox.is_empty() {
             return;
         }
-        let Some((key, drain)) = slot.hold.take().map(|hold| *hold) else { return };
+        let Some((key, drain)) = slot.hold.take() else { return };
         let mut body = BytesMut::from(&drain.head.body[..]);
         let mut first = true;
         for frame in slot.outbox.drain() {
@@ -424,17 +425,24 @@ impl Shard {
         slot.exchanges.retain(|exchange| *exchange != key);
         let at = slot.at(slot_index as usize);
         self.work.push_back(super::driver::Work::Answered(at, ExchangeId(key)));
-        let answer = Response { body: body.freeze(), ..drain.head };
-        self.respond(key, if drain.gzip_from.is_some_and(|least| answer.body.len() >= least) { compressed(answer) } else { answer });
+        let head = drain.head.clone();
+        let coding = drain.compress.filter(|(_, least)| body.len() >= *least).map(|(coding, _)| coding);
+        let compressed = coding.and_then(|coding| Some((coding, compressed(coding, &body)?)));
+        self.respond(
+            key,
+            match compressed {
+                Some((coding, body)) => Response { body: body.into(), ..head }.header("content-encoding", coding.name()),
+                None => Response { body: body.freeze(), ..head },
+            },
+        );
     }
 }
 
-/// The answer with a compressed body, when that is smaller.
-fn compressed(answer: Response) -> Response {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(answer.body.len() / 2), flate2::Compression::fast());
-    match encoder.write_all(&answer.body).and_then(|()| encoder.finish()) {
-        Ok(body) if body.len() < answer.body.len() => Response { body: body.into(), ..answer }.header("content-encoding", "gzip"),
-        Ok(_) | Err(_) => answer,
+/// A compressed body, when that is smaller.
+fn compressed(coding: Coding, body: &[u8]) -> Option<Vec<u8>> {
+    match coding {
+        Coding::Gzip => http1::gzip(body),
+        Coding::Deflate => http1::deflate(body),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Slot {
     pub opened_by: Option<u32>,
     /// Connections whose requests it has not answered.
     pub exchanges: SmallVec<[u32; 1]>,
-    pub hold: Option<Box<(u32, Drain)>>,
+    pub hold: Option<(u32, Arc<Drain>)>,
     pub outbox: Outbox,
     pub seats: SmallVec<[Seating; 1]>,
     /// Its seats at patterns.

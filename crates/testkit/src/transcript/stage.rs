@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub(super) struct Actor {
     /// By number: the connection's label, while the carrier lives.
     pub(super) carriers: Vec<Option<String>>,
     pub(super) exchanges: Vec<Option<String>>,
-    pub(super) hold: Option<(ExchangeId, Box<Drain>)>,
+    pub(super) hold: Option<(ExchangeId, Arc<Drain>)>,
     pub(super) subscriptions: Vec<Subscription>,
     /// What is published when the session has ended.
     pub(super) going: Vec<omnivox_core::Draft>,
@@ -275,10 +276,11 @@ impl<'d> Stage<'d> {
                 self.actors[actor].hold.take_if(|(held, _)| *held == exchange);
                 self.connection(&label).answer(&response);
             }
-            Action::Upgrade(exchange, subprotocol) => {
+            Action::Upgrade(exchange, switch) => {
                 let label = self.take_exchange(actor, exchange);
-                let headers = subprotocol.map(|name| ("sec-websocket-protocol".to_owned(), name.to_string()));
-                let seen = Seen { line: "101".to_owned(), headers: headers.into_iter().collect() };
+                let protocol = switch.subprotocol.map(|name| ("sec-websocket-protocol".to_owned(), name.to_string()));
+                let headers = switch.headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_owned()));
+                let seen = Seen { line: "101".to_owned(), headers: protocol.into_iter().chain(headers).collect() };
                 self.connection(&label).seen.push_back(seen);
                 let carrier = self.attach(actor, exchange, &label);
                 let decoder = Box::new(Decoder::new(Role::Client, 64 << 20, None));

@@ -16,6 +16,7 @@
 //! ```
 
 mod chunked;
+mod coding;
 mod error;
 mod fields;
 mod head;
@@ -25,6 +26,7 @@ mod respond;
 mod response;
 
 pub use chunked::{ChunkedDecoder, ChunkedError, ChunkedPiece};
+pub use coding::{deflate, gzip};
 pub use error::HeadError;
 pub use fields::HeadLimits;
 pub use head::{Framing, RequestHead, Version};

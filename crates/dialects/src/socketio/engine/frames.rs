@@ -30,6 +30,11 @@ pub(in super::super) fn row(packet: &[u8], attachments: &[Bytes]) -> Frame {
     Frame::raw(wire.freeze())
 }
 
+/// The end of a WebSocket, without a code as the reference says it.
+pub(in super::super) fn goodbye() -> Frame {
+    Frame::raw(Bytes::from_static(b"\x88\x00"))
+}
+
 fn framed(data: DataKind, kind: FrameKind, parts: &[&[u8]]) -> Frame {
     let payload_bytes = parts.iter().map(|part| part.len()).sum();
     let header = ws::header(data, true, false, payload_bytes);

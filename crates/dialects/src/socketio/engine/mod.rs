@@ -11,6 +11,7 @@
 //!
 //! Invariant: packets leave in the order in which they were made, each once: until the `5` by polls, from then on by the socket.
 
+mod drains;
 pub(super) mod frames;
 pub(super) mod packet;
 pub(super) mod payload;
@@ -21,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use omnivox_core::session::Drain;
-use omnivox_core::{Action, Actions, CarrierId, ExchangeId, Request, Response};
-use smallvec::SmallVec;
+use omnivox_core::{Action, Actions, CarrierId, Coding, ExchangeId, Request, Response, Switch};
 
+pub(super) use self::drains::Drains;
 use self::packet::{BadPacket, Packet};
 pub(super) use self::queue::Outgoing;
 use self::queue::{Queue, Style};
@@ -63,11 +64,10 @@ pub(super) enum Brought<'a> {
 pub(super) struct Engine {
     shared: Arc<Shared>,
     pub(super) revision: Revision,
-    pub(super) sid: Box<str>,
     current: Current,
     poll: Option<Poll>,
     /// WebSockets that came at the wrong moment: taken, and closed as soon as that is possible.
-    unwanted: SmallVec<[ExchangeId; 1]>,
+    unwanted: Vec<ExchangeId>,
     beat: Beat,
     /// Revision 3, while polling.
     queue: Option<Box<Queue>>,
@@ -76,8 +76,9 @@ pub(super) struct Engine {
 }
 
 enum Current {
-    Fresh,
-    Polling(Option<Candidate>),
+    /// The opening request is not answered yet, and will be with this session id.
+    Fresh(Box<str>),
+    Polling(Option<Box<Candidate>>),
     WebSocket(Option<CarrierId>),
 }
 
@@ -113,39 +114,39 @@ impl Engine {
             Revision::Three => Beat { at: now + settings.ping_interval + settings.ping_timeout, expecting: true },
         };
         let queue = (revision == Revision::Three).then(Box::default);
-        Self { shared, revision, sid, current: Current::Fresh, poll: None, unwanted: SmallVec::new(), beat, queue, base64: false }
+        Self { shared, revision, current: Current::Fresh(sid), poll: None, unwanted: Vec::new(), beat, queue, base64: false }
     }
 
     /// Whether the opening request has not been handled yet.
     pub(super) fn is_fresh(&self) -> bool {
-        matches!(self.current, Current::Fresh)
+        matches!(self.current, Current::Fresh(_))
     }
 
     /// When something is due.
     pub(super) fn next_timeout(&self) -> Instant {
         match &self.current {
             Current::Polling(Some(candidate)) => self.beat.at.min(candidate.deadline),
-            Current::Fresh | Current::Polling(None) | Current::WebSocket(_) => self.beat.at,
+            Current::Fresh(_) | Current::Polling(None) | Current::WebSocket(_) => self.beat.at,
         }
     }
 
     /// Answers the opening request.
     pub(super) fn open(&mut self, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) {
         let transport = transport_of(request);
-        let packet = self.open_packet(transport);
+        let next = if transport == Transport::WebSocket { Current::WebSocket(None) } else { Current::Polling(None) };
+        let Current::Fresh(sid) = std::mem::replace(&mut self.current, next) else { return };
+        let packet = self.open_packet(&sid, transport);
+        let cookie = self.shared.settings.cookie.as_ref();
+        let cookie = cookie.map(|name| ("set-cookie", format!("{name}={sid}; Path=/; HttpOnly; SameSite=Lax").into()));
         if transport == Transport::WebSocket {
-            self.current = Current::WebSocket(None);
             self.queue = None;
-            actions.push(Action::Upgrade(exchange, None));
+            actions.push(Action::Upgrade(exchange, Switch { subprotocol: None, headers: cookie.into_iter().collect() }));
             actions.push(Action::Push(frames::text(packet.as_bytes())));
             return;
         }
-        self.current = Current::Polling(None);
         self.base64 = Parameters::parse(request.query).base64;
         let mut head = self.head(request);
-        if let Some(name) = &self.shared.settings.cookie {
-            head = head.header("set-cookie", format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", self.sid));
-        }
+        head.headers.extend(cookie);
         let response = match self.revision {
             Revision::Four => {
                 head.body = packet.into();
@@ -156,12 +157,11 @@ impl Engine {
         actions.respond(exchange, response);
     }
 
-    fn open_packet(&self, transport: Transport) -> String {
+    fn open_packet(&self, sid: &str, transport: Transport) -> String {
         let settings = &self.shared.settings;
         let offered = settings.transports.upgrades && settings.transports.websocket && transport == Transport::Polling;
         format!(
-            r#"0{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
-            self.sid,
+            r#"0{{"sid":"{sid}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
             if offered { r#""websocket""# } else { "" },
             settings.ping_interval.as_millis(),
             settings.ping_timeout.as_millis(),
@@ -179,7 +179,12 @@ impl Engine {
     fn style(&self, request: &Request<'_>, head: Response) -> Style {
         let callback = Parameters::parse(request.query).callback;
         let callback = callback.map(|index| index.chars().filter(char::is_ascii_digit).collect());
-        Style { head, callback, base64: self.base64 }
+        Style { head, callback, base64: self.base64, compress: self.compression(request) }
+    }
+
+    /// How an answer may be compressed, and from how many bytes up.
+    fn compression(&self, request: &Request<'_>) -> Option<(Coding, usize)> {
+        Coding::accepted(request).zip(self.shared.settings.compress_from)
     }
 
     fn refuse(&self, exchange: ExchangeId, status: u16, request: &Request<'_>, actions: &mut Actions) {
@@ -213,14 +218,14 @@ impl Engine {
         let wanted = settings.transports.upgrades && matches!(self.current, Current::Polling(None));
         if wanted {
             let deadline = now + settings.upgrade_timeout;
-            self.current = Current::Polling(Some(Candidate { exchange, carrier: None, probed: false, deadline }));
+            self.current = Current::Polling(Some(Box::new(Candidate { exchange, carrier: None, probed: false, deadline })));
         } else if self.unwanted.len() < UNWANTED_MAX {
             self.unwanted.push(exchange);
         } else {
             actions.respond(exchange, Refused::BadRequest.response(request.is_websocket()));
             return;
         }
-        actions.push(Action::Upgrade(exchange, None));
+        actions.push(Action::Upgrade(exchange, Switch::default()));
     }
 
     fn poll<'a>(&mut self, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) -> Brought<'a> {
@@ -229,7 +234,6 @@ impl Engine {
             self.refuse(exchange, 400, request, actions);
             return Brought::Over(Over::ByServer);
         }
-        let head = self.head(request);
         let upgrading = matches!(&self.current, Current::Polling(Some(candidate)) if candidate.probed);
         match self.revision {
             Revision::Four => {
@@ -237,19 +241,26 @@ impl Engine {
                 if upgrading {
                     actions.push(Action::Push(self.shared.noop.clone()));
                 }
-                let head = head.header("content-type", POLL_TYPE);
-                let gzip_from = self.shared.settings.gzip_from.filter(|_| takes_gzip(request));
-                let drain = Drain { head, separator: b"\x1e", end: Bytes::new(), binary_prefix: "b", gzip_from };
-                actions.push(Action::Hold(exchange, Box::new(drain)));
+                actions.push(Action::Hold(exchange, self.drain(request)));
             }
             Revision::Three => {
-                self.poll = Some(Poll { exchange, style: Some(Box::new(self.style(request, head))) });
+                self.poll = Some(Poll { exchange, style: Some(Box::new(self.style(request, self.head(request)))) });
                 if upgrading {
                     self.release(NOOP, actions);
                 }
             }
         }
         Brought::Nothing
+    }
+
+    /// How the poll is answered: one value for all that come from the same origin and take the same coding.
+    fn drain(&self, request: &Request<'_>) -> Arc<Drain> {
+        let origin = self.shared.settings.cors_origins.told(request);
+        let compress = self.compression(request);
+        self.shared.drains.take(origin, compress.map(|(coding, _)| coding), || {
+            let head = self.head(request).header("content-type", POLL_TYPE);
+            Drain { head, separator: b"\x1e", end: Bytes::new(), binary_prefix: "b", compress }
+        })
     }
 
     fn post<'a>(&self, exchange: ExchangeId, request: &Request<'a>, actions: &mut Actions) -> Brought<'a> {
@@ -292,13 +303,13 @@ impl Engine {
     pub(super) fn attached(&mut self, exchange: ExchangeId, carrier: CarrierId, actions: &mut Actions) {
         if let Some(at) = self.unwanted.iter().position(|unwanted| *unwanted == exchange) {
             self.unwanted.swap_remove(at);
-            actions.push(Action::Close(carrier));
+            close(carrier, actions);
             return;
         }
         match &mut self.current {
             Current::Polling(Some(candidate)) if candidate.exchange == exchange => candidate.carrier = Some(carrier),
             Current::WebSocket(socket @ None) => *socket = Some(carrier),
-            Current::Fresh | Current::Polling(_) | Current::WebSocket(_) => actions.push(Action::Close(carrier)),
+            Current::Fresh(_) | Current::Polling(_) | Current::WebSocket(_) => close(carrier, actions),
         }
     }
 
@@ -310,7 +321,7 @@ impl Engine {
                 *candidate = None;
                 Ok(())
             }
-            Current::Fresh | Current::Polling(_) | Current::WebSocket(_) => Ok(()),
+            Current::Fresh(_) | Current::Polling(_) | Current::WebSocket(_) => Ok(()),
         }
     }
 
@@ -352,7 +363,7 @@ impl Engine {
             Some("5") if candidate.probed => self.upgrade(carrier, actions),
             Some(_) | None => {
                 *slot = None;
-                actions.push(Action::Close(carrier));
+                close(carrier, actions);
             }
         }
     }
@@ -436,7 +447,7 @@ impl Engine {
             && let Some(candidate) = slot.take_if(|candidate| candidate.deadline <= now)
         {
             match candidate.carrier {
-                Some(carrier) => actions.push(Action::Close(carrier)),
+                Some(carrier) => close(carrier, actions),
                 None => self.unwanted.push(candidate.exchange),
             }
         }
@@ -494,8 +505,22 @@ impl Engine {
             Over::ByServer => self.release(CLOSE, actions),
             Over::Lost => {}
         }
+        let socket = match &self.current {
+            Current::WebSocket(socket) if over != Over::Lost => *socket,
+            Current::Polling(candidate) => candidate.as_ref().and_then(|candidate| candidate.carrier),
+            Current::Fresh(_) | Current::WebSocket(_) => None,
+        };
+        if let Some(carrier) = socket {
+            actions.send(carrier, frames::goodbye());
+        }
         actions.push(Action::End);
     }
+}
+
+/// Closes a WebSocket, and says so.
+fn close(carrier: CarrierId, actions: &mut Actions) {
+    actions.send(carrier, frames::goodbye());
+    actions.push(Action::Close(carrier));
 }
 
 /// How late a ping may be without giving the client more time.
@@ -503,16 +528,6 @@ const PING_LATE_MAX: Duration = Duration::from_millis(100);
 const POLL_TYPE: &str = "text/plain; charset=UTF-8";
 const NOOP: &str = "6";
 const CLOSE: &str = "1";
-
-/// Whether the answer may be compressed.
-fn takes_gzip(request: &Request<'_>) -> bool {
-    let mut codings = request.header("accept-encoding").unwrap_or_default().split(',').map(|coding| coding.trim());
-    codings.any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.trim_matches(['0', '.']).is_empty());
-        name.trim().eq_ignore_ascii_case("gzip") && !refused
-    })
-}
 
 fn is_binary(request: &Request<'_>) -> bool {
     request.header("content-type").is_some_and(|value| value.trim().eq_ignore_ascii_case("application/octet-stream"))

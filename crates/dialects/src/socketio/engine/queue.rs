@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use omnivox_core::Response;
+use omnivox_core::{Coding, Response};
+use omnivox_wire::http1;
 
 use super::payload::{self, PacketBytes};
 
@@ -25,6 +26,8 @@ pub(super) struct Style {
     pub(super) callback: Option<Box<str>>,
     /// Binary bodies can't be taken.
     pub(super) base64: bool,
+    /// How a body of so many bytes is compressed.
+    pub(super) compress: Option<(Coding, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +70,7 @@ pub(super) fn answer(packets: &[Outgoing], style: Style) -> Response {
         for packet in packets {
             payload::encode_binary(as_bytes(packet), &mut body);
         }
-        return with(style.head, "application/octet-stream", body.into());
+        return with(style, "application/octet-stream", body);
     }
     let mut body = String::new();
     for packet in packets {
@@ -79,7 +82,7 @@ pub(super) fn answer(packets: &[Outgoing], style: Style) -> Response {
     if let Some(index) = &style.callback {
         body = payload::to_jsonp(index, &body);
     }
-    with(style.head, "text/plain; charset=UTF-8", body.into())
+    with(style, "text/plain; charset=UTF-8", body.into_bytes())
 }
 
 fn as_bytes(packet: &Outgoing) -> PacketBytes<'_> {
@@ -89,7 +92,16 @@ fn as_bytes(packet: &Outgoing) -> PacketBytes<'_> {
     }
 }
 
-fn with(mut head: Response, content_type: &'static str, body: Bytes) -> Response {
-    head.body = body;
-    head.header("content-type", content_type)
+fn with(style: Style, content_type: &'static str, body: Vec<u8>) -> Response {
+    let coding = style.compress.filter(|(_, least)| body.len() >= *least).map(|(coding, _)| coding);
+    let compressed = coding.and_then(|coding| match coding {
+        Coding::Gzip => http1::gzip(&body),
+        Coding::Deflate => http1::deflate(&body),
+    });
+    let mut head = style.head.header("content-type", content_type);
+    if let (Some(coding), true) = (coding, compressed.is_some()) {
+        head = head.header("content-encoding", coding.name());
+    }
+    head.body = compressed.unwrap_or(body).into();
+    head
 }

@@ -105,7 +105,7 @@ fn sockets_are_moved_and_sent_away() {
     );
     call("leave", r#"{"rooms":["x"],"leave":["x","other"]}"#, one, "? unsubscribe x\n! publish x 1\n");
     call("disconnect", r#"{"sockets":["$id2"]}"#, one, "b< 41\n");
-    call("disconnect", r#"{"users":["bob"],"close":true}"#, one, "b< 41\nb< [closed]\n");
+    call("disconnect", r#"{"users":["bob"],"close":true}"#, one, "b< 41\nb< [close]\nb< [closed]\n");
     call("disconnect", r#"{"namespace":"/n","close":true}"#, r#"200 application/json {"sockets":0}"#, "");
 }
 

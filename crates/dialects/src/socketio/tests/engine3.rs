@@ -94,6 +94,7 @@ fn socket_messages() {
         > 2
         < 3
         > [binary] 0501
+        < [close]
         < [closed]
         "#,
     );
@@ -116,7 +117,7 @@ fn what_is_no_packet_ends_the_session() {
             "#
         ));
     }
-    echo("> WS /engine.io/?EIO=3&transport=websocket\n< 101\n< 0…\n> abc\n< [closed]");
+    echo("> WS /engine.io/?EIO=3&transport=websocket\n< 101\n< 0…\n> abc\n< [close]\n< [closed]");
 }
 
 #[test]
@@ -145,6 +146,7 @@ fn the_client_pings() {
         < 101
         < 0…
         @ +500ms
+        < [close]
         < [closed]
         "#,
     );
@@ -193,6 +195,7 @@ fn upgrades() {
         < 400 application/json {"code":3,"message":"Bad request"}
         other> WS /engine.io/?EIO=3&transport=websocket&sid=$sid1
         other< 101
+        other< [close]
         other< [closed]
         ws> 4still
         ws< 4still

@@ -148,7 +148,7 @@ fn what_is_no_packet_ends_the_session() {
     }
     for message in ["abc", "2", "2probe", "7"] {
         echo(&format!(
-            "> WS /engine.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> {message}\n< [closed]\n\
+            "> WS /engine.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> {message}\n< [close]\n< [closed]\n\
              > GET /engine.io/?EIO=4&transport=polling&sid=$sid1\n< 400 …"
         ));
     }
@@ -262,6 +262,7 @@ fn the_server_pings() {
         > 4x
         < 4x
         @ +200ms
+        < [close]
         < [closed]
         "#,
     );
@@ -300,6 +301,7 @@ fn clients_say_goodbye() {
         < 101
         < 0…
         > 1
+        < [close]
         < [closed]
         "#,
     );
@@ -384,6 +386,10 @@ fn what_can_be_set() {
             | 4x
         < 200 …
             !set-cookie
+        > WS /engine.io/?EIO=4&transport=websocket
+        < 101
+            set-cookie: io=$sid3; Path=/; HttpOnly; SameSite=Lax
+        < 0…
         "#,
     );
     let transports = |polling, websocket, upgrades| SocketIoSettings {

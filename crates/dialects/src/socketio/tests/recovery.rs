@@ -78,6 +78,7 @@ fn a_drop_that_the_server_has_not_noticed() {
         new< 2
         new> 3
         @ +20s
+        < [close]
         < [closed]
         new> [gone]
         ! publish a 3
@@ -190,7 +191,7 @@ fn what_ends_the_memory() {
     let known = r#"{"pid":"$pid1","offset":"z.1"}"#;
     anew("> [gone]\n        @ +121s", known);
     anew("> 41\n        > [gone]", known);
-    anew("! close kicked\n        < 42[\"error\",…]\n        < 41\n        < [closed]", known);
+    anew("! close kicked\n        < 42[\"error\",…]\n        < 41\n        < [close]\n        < [closed]", known);
     anew("> [gone]", r#"{"pid":"$pid9","offset":"z.1"}"#);
     anew("> [gone]", r#"{"pid":"$pid1","offset":"the last argument was a text"}"#);
     anew("> [gone]", r#"{"pid":"$pid1","offset":"y.1"}"#);
@@ -216,6 +217,7 @@ fn the_server_goes_and_comes_back() {
     joined(
         r#"
         ! close drain
+        < [close]
         < [closed]
         ! publish a 1
         > WS /socket.io/?EIO=4&transport=websocket

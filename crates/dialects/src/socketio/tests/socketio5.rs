@@ -63,6 +63,7 @@ fn who_connects_nothing_is_cut_off() {
         < 2
         > 3
         @ +100ms
+        < [close]
         < [closed]
         > GET /socket.io/?EIO=4&transport=polling
         < 200 …
@@ -90,7 +91,7 @@ fn who_connects_nothing_is_cut_off() {
 #[test]
 fn a_strange_first_packet_ends_the_connection() {
     for packet in ["4", "4abc", "40[]", "40\"x\"", "40{", "41", "42[\"x\"]", "43[]", "44{\"message\":\"x\"}", "49", "4/custom", "41{}"] {
-        suite(&format!("> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> {packet}\n< [closed]"));
+        suite(&format!("> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> {packet}\n< [close]\n< [closed]"));
     }
 }
 
@@ -125,15 +126,15 @@ fn a_broken_packet_ends_the_connection() {
         "[binary] 00",
     ] {
         suite(&format!(
-            "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42[\"auth\",{{}}]\n> {packet}\n< [closed]"
+            "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42[\"auth\",{{}}]\n> {packet}\n< [close]\n< [closed]"
         ));
     }
     // What is announced must come, and nothing else.
     suite(
-        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42…\n> 451-[\"message\",{\"_placeholder\":true,\"num\":0}]\n> 42[\"message\"]\n< [closed]",
+        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42…\n> 451-[\"message\",{\"_placeholder\":true,\"num\":0}]\n> 42[\"message\"]\n< [close]\n< [closed]",
     );
     suite(
-        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42…\n> 451-[\"message\",{\"_placeholder\":true,\"num\":1}]\n> [binary] 00\n< [closed]",
+        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n< 42…\n> 451-[\"message\",{\"_placeholder\":true,\"num\":1}]\n> [binary] 00\n< [close]\n< [closed]",
     );
 }
 
@@ -223,6 +224,7 @@ fn namespaces_are_left() {
         > 3
         > 41/custom,
         > 42["message"]
+        < [close]
         < [closed]
         "#,
     );
@@ -357,8 +359,8 @@ fn namespaces_wait_for_their_credential() {
         < 40/a,{"sid":"$id1b"}
         "#,
     );
-    check(plain(), "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n! hold\n> 40\n> 40\n< [closed]");
-    check(plain(), "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n! hold\n> 40\n> 42[\"early\"]\n< [closed]");
+    check(plain(), "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n! hold\n> 40\n> 40\n< [close]\n< [closed]");
+    check(plain(), "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n! hold\n> 40\n> 42[\"early\"]\n< [close]\n< [closed]");
 }
 
 #[test]
@@ -379,7 +381,7 @@ fn goodbyes_of_the_server() {
         check(
             plain(),
             &format!(
-                "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n> 40/a\n< 40/a,…\n! close {reason}\n{packets}< [closed]"
+                "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> 40\n< 40…\n> 40/a\n< 40/a,…\n! close {reason}\n{packets}< [close]\n< [closed]"
             ),
         );
     }
@@ -417,12 +419,13 @@ fn messagepack() {
         < [binary] 83a47479706504a36e7370a22f78a46461746181a76d657373616765b1496e76616c6964206e616d657370616365
         > [binary] 82a47479706501a36e7370a12f
         > [binary] c1
+        < [close]
         < [closed]
         "#
         .replace("92 01c4", "9201c4")
         .as_str(),
     );
     suite(
-        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> [binary] 82a47479706500a36e7370a12f\n< [binary] …\n< [binary] …\n> 42[\"message\"]\n< [closed]",
+        "> WS /socket.io/?EIO=4&transport=websocket\n< 101\n< 0…\n> [binary] 82a47479706500a36e7370a12f\n< [binary] …\n< [binary] …\n> 42[\"message\"]\n< [close]\n< [closed]",
     );
 }

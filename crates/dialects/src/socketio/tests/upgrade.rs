@@ -31,6 +31,7 @@ fn the_whole_way() {
         < 400 application/json {"code":3,"message":"Bad request"}
         other> WS /engine.io/?EIO=4&transport=websocket&sid=$sid1
         other< 101
+        other< [close]
         other< [closed]
         ws> 4still
         ws< 4still
@@ -100,6 +101,7 @@ fn heartbeats_go_on() {
         @ +300ms
         ws< 2
         @ +200ms
+        ws< [close]
         ws< [closed]
         "#,
     );
@@ -141,6 +143,7 @@ fn an_upgrade_that_fails_changes_nothing() {
             ws> WS /engine.io/?EIO=4&transport=websocket&sid=$sid1
             ws< 101
             ws> {strange}
+            ws< [close]
             ws< [closed]
             > POST /engine.io/?EIO=4&transport=polling&sid=$sid1
                 | 4alive
@@ -173,6 +176,7 @@ fn candidates_come_and_go() {
         # One at a time.
         other> WS /engine.io/?EIO=4&transport=websocket&sid=$sid1
         other< 101
+        other< [close]
         other< [closed]
         ws> [gone]
         ws> WS /engine.io/?EIO=4&transport=websocket&sid=$sid1
@@ -182,6 +186,7 @@ fn candidates_come_and_go() {
         # Ten seconds for the whole way.
         @ +9999ms
         @ +1ms
+        ws< [close]
         ws< [closed]
         > GET /engine.io/?EIO=4&transport=polling&sid=$sid1
         ! close drain
@@ -197,6 +202,7 @@ fn candidates_come_and_go() {
         # The session ends, and the candidate with it.
         @ +300ms
         @ +200ms
+        ws< [close]
         ws< [closed]
         "#,
     );
