@@ -73,5 +73,11 @@ impl ApiKeys {
 
 /// Who comes with a key.
 pub(crate) fn principal(app: &App, key: &ApiKey) -> Principal {
-    Principal { grants: key.grants.clone(), authenticated: true, signer: Some(key.signer()), ..Principal::anonymous(app.id.clone()) }
+    Principal {
+        grants: key.grants.clone(),
+        authenticated: true,
+        back_end: true,
+        signer: Some(key.signer()),
+        ..Principal::anonymous(app.id.clone())
+    }
 }

@@ -227,6 +227,7 @@ impl Authenticator {
             expires_at_ms: token.expires_at_ms,
             token_id: token.token_id.clone(),
             issued_at_ms: token.issued_at_ms,
+            back_end: false,
             signer: Some(token.signer),
             info: token.claims.info()?.or_else(|| mercure.as_ref().and_then(payload_for_all)),
         };

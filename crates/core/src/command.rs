@@ -16,6 +16,7 @@ use crate::name::{ChannelName, SessionId, UserId};
 use crate::pattern::Pattern;
 use crate::publication::{Draft, Publication};
 use crate::room::{IceServers, IceWish, Seat, Seated, Signal, Vacate};
+use crate::webhook::{Attempt, AttemptQuery};
 
 /// The number under which a session asked; the reply comes back with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -232,6 +233,10 @@ pub enum Manage {
     Tell(Box<Draft>),
     /// Nothing: the answer tells whether the session may manage at all.
     Look,
+    /// How the latest deliveries to the app's webhooks went.
+    Deliveries(AttemptQuery),
+    /// Send a webhook an event that means nothing, to see whether it arrives.
+    TestWebhook(Box<str>),
 }
 
 /// A session of a user, as back ends see it.
@@ -279,6 +284,10 @@ pub enum Reply {
     Channels(Vec<ChannelSummary>),
     /// The act was done.
     Managed,
+    /// Attempts to deliver to webhooks, the latest first.
+    Deliveries(Vec<Attempt>),
+    /// The webhook will get an event of this id.
+    Tested(Arc<str>),
     /// Who is connected, and whether there are more than one answer holds.
     Connections(Vec<Connection>, bool),
     /// A ticket, and for how many milliseconds it can be used.

@@ -114,6 +114,20 @@ pub trait Announcer: Send + Sync + 'static {
     fn announce(&self, shards: ShardSet, announcement: Announcement);
 }
 
+/// Is told what happens in an app as a whole, whoever is there to receive it: what webhooks are made of.
+///
+/// An engine tells it on one node only, once for each, and in order within a channel. It never blocks, and never calls the engine.
+pub trait Witness: Send + Sync + 'static {
+    /// Something was published, and it is no repetition.
+    fn published(&self, publication: &Arc<Publication>);
+
+    /// The first subscriber of a channel came, or its last one went. One that comes by a pattern is none of the channel's.
+    fn occupied(&self, key: &ChannelKey, occupied: bool);
+
+    /// Somebody came, changed or went.
+    fn appeared(&self, app: &AppId, event: &Arc<PresenceEvent>);
+}
+
 /// A log of publications.
 pub trait Log: Send + Sync + 'static {
     /// Numbers a draft in all its channels, keeps it, and announces it, all at once for each channel; a repeated id is answered with the first place.

@@ -124,6 +124,8 @@ pub struct Principal {
     pub info: Option<Arc<str>>,
     /// When the credential was made, in milliseconds since the Unix epoch: a revocation of the user concerns what was made before it.
     pub issued_at_ms: Option<u64>,
+    /// Whether it came with a key: it is a back end and no client.
+    pub back_end: bool,
     /// Whose credential it was: when the app no longer trusts that, the session ends.
     pub signer: Option<Signer>,
 }
@@ -151,6 +153,7 @@ impl Principal {
             token_id: None,
             info: None,
             issued_at_ms: None,
+            back_end: false,
             signer: None,
         }
     }

@@ -31,6 +31,7 @@ pub mod publication;
 pub mod quota;
 pub mod room;
 pub mod session;
+pub mod webhook;
 pub mod wheel;
 
 pub use app::{App, Namespace, Namespaces};

@@ -26,6 +26,8 @@ pub struct Draft {
     pub audience: Audience,
     /// The session that publishes, when it is one.
     pub publisher: Option<SessionId>,
+    /// The client who publishes, and no back end; the hub writes it where a webhook wants to know.
+    pub author: Option<Author>,
     /// Channels that the publisher may not publish to are passed over, instead of refusing the whole; it is refused when none is left.
     pub skip_forbidden: bool,
     /// How the native dialect shows it.
@@ -49,6 +51,7 @@ impl Draft {
             id: None,
             audience: Audience::default(),
             publisher: None,
+            author: None,
             skip_forbidden: false,
             form: Form::Enveloped,
             tags: Tags::default(),
@@ -62,6 +65,13 @@ impl Draft {
             self.audience.except_sessions.push(session);
         }
     }
+}
+
+/// A client who publishes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Author {
+    /// Its user, when its credential names one.
+    pub user: Option<UserId>,
 }
 
 /// How the native dialect shows a publication.

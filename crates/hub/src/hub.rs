@@ -31,6 +31,7 @@ use crate::memory::Clock;
 use crate::outgoing::Outgoing;
 use crate::quotas::{Quotas, Share};
 use crate::rooms::{self, Relay};
+use crate::webhooks::Webhooks;
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
 const REVOKED_FOR_MS: u64 = 24 * 3600 * 1000;
@@ -64,6 +65,7 @@ pub struct Hub {
     pub(crate) leases: Arc<Leases>,
     relay: OnceLock<Arc<dyn Relay>>,
     outgoing: OnceLock<Outgoing>,
+    webhooks: OnceLock<Arc<Webhooks>>,
     roster: OnceLock<Arc<dyn Roster>>,
     quotas: Arc<Quotas>,
     key_set_counters: KeySetCounters,
@@ -119,6 +121,7 @@ impl Hub {
             leases: Arc::new(Leases::default()),
             relay: OnceLock::new(),
             outgoing: OnceLock::new(),
+            webhooks: OnceLock::new(),
             roster: OnceLock::new(),
             quotas,
             key_set_counters: KeySetCounters::default(),
@@ -228,6 +231,16 @@ impl Hub {
     /// The client of back ends, when there is one.
     pub fn outgoing(&self) -> Option<&Outgoing> {
         self.outgoing.get()
+    }
+
+    /// Lets the hub be asked about webhooks. Only the first ones count.
+    pub fn set_webhooks(&self, webhooks: Arc<Webhooks>) {
+        let _ = self.webhooks.set(webhooks);
+    }
+
+    /// The webhooks, when there are any.
+    pub fn webhooks(&self) -> Option<&Arc<Webhooks>> {
+        self.webhooks.get()
     }
 
     /// The limits.
@@ -377,6 +390,7 @@ impl Door<'_> {
             return Err(Denied::Limit { setting: "batch_publications_max", words: words.into() });
         }
         self.caller.quota.publish(drafts.len(), self.hub.now_ms())?;
+        let author = self.hub.author(self.principal);
         let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
             .into_iter()
             .map(|mut draft| {
@@ -387,6 +401,7 @@ impl Door<'_> {
                     }
                 }
                 self.check_draft(&draft)?;
+                draft.author = author.clone();
                 let retention = self.app.namespaces.of(&draft.channels[0]).history;
                 Ok(self.hub.log.publish(&self.app.id, *draft, retention))
             })
@@ -509,6 +524,8 @@ impl Door<'_> {
         self.check(&all, Permissions::MANAGE)?;
         let whom = match manage {
             Manage::Look => return Ok(answer(Reply::Managed)),
+            Manage::Deliveries(query) => return Ok(self.deliveries(query)),
+            Manage::TestWebhook(webhook) => return Ok(self.test_webhook(webhook)),
             Manage::Tell(draft) => {
                 self.check_sizes(&draft)?;
                 if draft.audience.sessions.is_empty() && draft.audience.users.is_empty() {

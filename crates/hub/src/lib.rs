@@ -7,7 +7,7 @@
 //! - [`key_sets`]: the keys of identity providers, kept fresh; [`quotas`]: what one session, user or app may have.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
 //! - [`calls`]: what clients ask of the application behind the hub.
-//! - [`outgoing`]: HTTP requests of our own, to back ends.
+//! - [`outgoing`]: HTTP requests of our own, to back ends; [`webhooks`]: what happens in an app, told to its back ends.
 //!
 //! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
 //!
@@ -23,7 +23,9 @@ pub mod outgoing;
 mod patterns;
 pub mod quotas;
 pub mod rooms;
+pub mod webhooks;
 
 pub use hub::{AppEntry, Hub, Outcome};
 pub use inbox::{Inbox, Inboxes};
 pub use memory::MemoryEngine;
+pub use webhooks::Webhooks;

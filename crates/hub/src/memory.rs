@@ -18,7 +18,7 @@ use omnivox_core::Limits;
 use omnivox_core::app::Retention;
 use omnivox_core::engine::{
     Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Joining, Log, Presence,
-    Published, ShardSet, Task, Watch, Whom, ready,
+    Published, ShardSet, Task, Watch, Whom, Witness, ready,
 };
 use omnivox_core::event::Member;
 use omnivox_core::history::History;
@@ -39,6 +39,7 @@ pub struct MemoryEngine {
     apps: RwLock<HashMap<AppId, Arc<AppLog>, foldhash::fast::RandomState>>,
     hasher: foldhash::fast::RandomState,
     announcer: Arc<dyn Announcer>,
+    witness: Option<Arc<dyn Witness>>,
     clock: Clock,
     limits: Arc<Limits>,
     epochs: Epochs,
@@ -131,11 +132,18 @@ impl MemoryEngine {
             apps: RwLock::default(),
             hasher: foldhash::fast::RandomState::default(),
             announcer,
+            witness: None,
             clock,
             limits,
             epochs: Epochs(AtomicU64::new(seed)),
             channels: AtomicUsize::new(0),
         }
+    }
+
+    /// The same engine, with somebody who is told what happens in it.
+    #[must_use]
+    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
     }
 
     /// Forgets what is too old, and channels that nobody needs any more. Called every few seconds.
@@ -259,6 +267,9 @@ impl MemoryEngine {
         if let Some((_, name)) = publication.draft.tags.as_deref().and_then(|tags| tags.iter().find(|(key, _)| *key == NAME_TAG)) {
             lock(&app.names).remember(name, cursor.stamp);
         }
+        if let Some(witness) = &self.witness {
+            witness.published(&publication);
+        }
         // Read while the stamp is held: whoever begins to watch later begins behind this stamp.
         let shards = shards.union(app.watchers());
         if !shards.is_empty() {
@@ -287,7 +298,7 @@ impl MemoryEngine {
             let mut stripe = self.stripe(key);
             match self.channel(&mut stripe, key, &app) {
                 Ok(channel) => {
-                    channel.shards.insert(shard);
+                    self.occupy(key, channel, shard);
                     floors.push(channel.history.top());
                     held = (keys.len() == 1).then_some(stripe);
                 }
@@ -402,9 +413,21 @@ impl MemoryEngine {
     }
 
     fn announce_presence(&self, app: &AppId, shards: ShardSet, event: omnivox_core::PresenceEvent) {
-        if !shards.is_empty() {
-            self.announcer.announce(shards, Announcement::Presence(app.clone(), Arc::new(event)));
+        let event = Arc::new(event);
+        if let Some(witness) = &self.witness {
+            witness.appeared(app, &event);
         }
+        if !shards.is_empty() {
+            self.announcer.announce(shards, Announcement::Presence(app.clone(), event));
+        }
+    }
+
+    /// A shard has subscribers of the channel, perhaps the first.
+    fn occupy(&self, key: &ChannelKey, channel: &mut Channel, shard: u16) {
+        if let Some(witness) = self.witness.as_ref().filter(|_| channel.shards.is_empty()) {
+            witness.occupied(key, true);
+        }
+        channel.shards.insert(shard);
     }
 }
 
@@ -459,8 +482,12 @@ impl Log for MemoryEngine {
 
     fn unsubscribe(&self, key: &ChannelKey, shard: u16) {
         if let Some(channel) = self.stripe(key).channels.get_mut(key) {
+            let was_occupied = !channel.shards.is_empty();
             channel.shards.remove(shard);
             channel.touched_ms = (self.clock)();
+            if let Some(witness) = self.witness.as_ref().filter(|_| was_occupied && channel.shards.is_empty()) {
+                witness.occupied(key, false);
+            }
         }
     }
 

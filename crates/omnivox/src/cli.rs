@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use omnivox_auth::secret::Purpose;
 use omnivox_bench::BenchCommand;
 use omnivox_core::{AppId, ChannelName};
 
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Init(Init),
     /// Make a token of an app, signed with its secret
     Token(Mint),
+    /// Print the secret that an app's own is turned into for one purpose, such as `webhook`, to type it in elsewhere
+    Secret(Derive),
     /// Say what a token, or nobody, may do with a channel, and which rule decides
     Explain(Explain),
     /// Check the settings without starting anything, and list those that differ from the defaults
@@ -191,6 +194,19 @@ pub(crate) struct Mint {
     /// What others see of the user: JSON.
     #[arg(long, value_name = "JSON")]
     pub(crate) info: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Which secret to derive.
+#[derive(Debug, Args)]
+pub(crate) struct Derive {
+    /// What it is for.
+    #[arg(value_parser = credentials::purpose)]
+    pub(crate) purpose: Purpose,
+    /// The app; may be left out when there is one only.
+    #[arg(long, value_parser = credentials::app_id)]
+    pub(crate) app: Option<AppId>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

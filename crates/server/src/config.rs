@@ -9,6 +9,7 @@ use omnivox_auth::secret::Secret;
 use omnivox_core::{Dialect, Limits, Request};
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
+use omnivox_hub::webhooks::WebhooksConfig;
 
 use crate::acme::AcmeSettings;
 use crate::listener::{Inherited, UnixSockets};
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub outgoing: OutgoingSettings,
     /// Where traces go, if anywhere.
     pub traces: Option<TraceSettings>,
+    /// Who is told what happens in the apps.
+    pub webhooks: WebhooksConfig,
     /// Who may see what the operator sees.
     pub admin: AdminGate,
     /// How clients are sent away at the end.
@@ -84,6 +87,7 @@ impl ServerConfig {
             relay: None,
             outgoing: OutgoingSettings::default(),
             traces: None,
+            webhooks: WebhooksConfig::default(),
             admin: AdminGate::default(),
             drain: DrainPace::default(),
             clock: Arc::new(|| {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use omnivox_core::engine::ShardSet;
 use omnivox_hub::outgoing::Outgoing;
-use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine};
+use omnivox_hub::{Hub, Inbox, Inboxes, MemoryEngine, Webhooks};
 use omnivox_wire::http1::HeadLimits;
 use tokio::sync::{mpsc, watch};
 
@@ -69,6 +69,9 @@ pub enum StartError {
     /// The account or the certificates of an authority can't be kept.
     #[error(transparent)]
     Acme(#[from] AcmeError),
+    /// What waits for webhooks can't be stored.
+    #[error("the outboxes of webhooks can't be opened: {0} (see `webhooks.folder`)")]
+    Webhooks(io::Error),
     /// The system gives no threads or no randomness.
     #[error("the system refused: {0}")]
     System(io::Error),
@@ -84,7 +87,7 @@ pub struct Handle {
     shards: Vec<JoinHandle<()>>,
     door: Option<JoinHandle<()>>,
     /// Ends behind the shards.
-    _background: Background,
+    background: Background,
 }
 
 impl Server {
@@ -110,7 +113,7 @@ impl Server {
             .name("door".to_owned())
             .spawn(move || door(listeners, &door_common, user_timeout, &stop, engine, door_health))
             .map_err(StartError::System)?;
-        Ok(Handle { addresses, endpoints, common, stop_listening, health, shards: threads, door: Some(door), _background: background })
+        Ok(Handle { addresses, endpoints, common, stop_listening, health, shards: threads, door: Some(door), background })
     }
 
     /// Runs the shards as tasks of the calling `LocalSet`, without listening: for tests that turn the clock themselves.
@@ -182,11 +185,15 @@ impl Parts {
         let limits = Arc::new(config.limits);
         let (inboxes, inbox_ends) = Inboxes::new(shards, limits.shard_queue_max);
         let random = randomness().map_err(StartError::System)?;
-        let engine = Arc::new(MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock.clone(), random[0]));
+        let outgoing = Outgoing::new(config.outgoing, background.clone());
+        let webhooks = Webhooks::open(config.webhooks, Arc::new(outgoing.clone()), config.clock.clone()).map_err(StartError::Webhooks)?;
+        let engine = MemoryEngine::new(inboxes.clone(), limits.clone(), config.clock.clone(), random[0]);
+        let engine = Arc::new(engine.witnessed_by(webhooks.clone()));
         let hub = Arc::new(Hub::new(config.apps, engine.clone(), engine.clone(), limits.clone(), config.clock.clone()));
+        webhooks.start(background);
+        hub.set_webhooks(webhooks);
         let relay = config.relay.map(|relay| Office::open(relay, config.clock)).transpose().map_err(StartError::Relay)?;
         relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
-        let outgoing = Outgoing::new(config.outgoing, background.clone());
         hub.set_outgoing(outgoing.clone());
         background.spawn(omnivox_hub::key_sets::keep_fresh(Arc::downgrade(&hub)));
         let tracer = config.traces.map(|settings| Tracer::start(settings, outgoing.clone(), random[0] ^ random[1].rotate_left(32)));
@@ -314,14 +321,17 @@ impl Handle {
         &self.common.hub
     }
 
-    /// Takes over what can change while clients are connected: apps, trusted proxies, hosts, the pace of a drain, the limits of addresses,
-    /// the quotas of those who come from now on, and the certificate.
+    /// Takes over what can change while clients are connected: apps, webhooks, trusted proxies, hosts, the pace of a drain, the limits of
+    /// addresses, the quotas of those who come from now on, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);
         common.hub.quotas().replace(Arc::new(config.limits.clone()));
         common.admission.replace(config.limits);
         common.live.store(Arc::new(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }));
+        if let Some(Err(error)) = common.hub.webhooks().map(|webhooks| webhooks.replace(config.webhooks.webhooks)) {
+            tracing::error!(%error, "the webhooks were not taken over: an outbox can't be opened");
+        }
         if let (Some(tls), Some(new)) = (&common.tls, &config.tls) {
             tls.adopt(new);
         }
@@ -350,21 +360,35 @@ impl Handle {
     /// Takes no more connections, tells every client to come back somewhere else, and waits until they are gone or the deadline has passed.
     ///
     /// Blocks the calling thread.
-    pub fn drain(self) {
+    pub fn drain(mut self) {
+        let (begin, patience) = (Instant::now(), self.common.live.load().drain.deadline);
         self.health.draining();
         let _ = self.stop_listening.send(true);
         self.common.doors.iter().for_each(|door| drop(door.send(Visit::Drain)));
         self.join();
+        self.settle_webhooks(patience.saturating_sub(begin.elapsed()).max(Duration::from_secs(1)));
     }
 
     /// Ends at once.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         let _ = self.stop_listening.send(true);
         self.common.doors.iter().for_each(|door| drop(door.send(Visit::Stop)));
         self.join();
+        self.settle_webhooks(Duration::ZERO);
     }
 
-    fn join(mut self) {
+    /// Lets webhooks tell that everybody is gone, or write it down for the next start.
+    fn settle_webhooks(&self, patience: Duration) {
+        let Some(webhooks) = self.common.hub.webhooks().cloned() else { return };
+        let (done, settled) = std::sync::mpsc::channel();
+        self.background.runtime().spawn(async move {
+            webhooks.settle(patience).await;
+            let _ = done.send(());
+        });
+        let _ = settled.recv();
+    }
+
+    fn join(&mut self) {
         self.health.relay().into_iter().for_each(|relay| relay.close());
         for thread in self.shards.drain(..).chain(self.door.take()) {
             if thread.join().is_err() {

@@ -97,6 +97,7 @@ impl Health {
             ("key_set_failures_total", "Fetches that brought no key set.", "counter", counters.failures.load(Ordering::Relaxed)),
         ]);
         extra.extend(self.tracer.iter().flat_map(|tracer| tracer.metrics()));
+        extra.extend(self.hub.webhooks().into_iter().flat_map(|webhooks| webhooks.entries()));
         extra.extend(self.hub.outgoing().into_iter().flat_map(|outgoing| outgoing.counters().entries()));
         extra
     }

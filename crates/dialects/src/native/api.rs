@@ -22,6 +22,7 @@ use super::message::{Body, Order, Origin, before_offset};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
 use super::rooms::{IceFormat, ice_answer, seated_message};
+use super::webhooks;
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -255,6 +256,8 @@ impl ApiSession {
             (Reply::Ticket(ticket, ttl_ms), _) => render::json(200, |into| manage::ticket_body(&ticket, ttl_ms, into)),
             (Reply::Connections(connections, more), _) => render::json(200, |into| manage::connections_body(&connections, more, into)),
             (Reply::Managed, _) => render::json(200, manage::done_body),
+            (Reply::Deliveries(attempts), _) => render::json(200, |into| webhooks::deliveries_body(&attempts, into)),
+            (Reply::Tested(id), _) => render::json(202, |into| webhooks::tested_body(&id, into)),
             (Reply::Seated(seated), Answering::Channel(channel)) => {
                 render::json(200, |into| seated_message(&channel, &seated, &Origin::default(), into))
             }

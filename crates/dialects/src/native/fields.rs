@@ -239,6 +239,7 @@ impl<'a> Fields<'a> {
             id: None,
             audience: omnivox_core::Audience::default(),
             publisher: None,
+            author: None,
             // With no channel named it goes to all that were joined, as far as the client may publish there.
             skip_forbidden: true,
             form: Form::Flat,

@@ -30,6 +30,7 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 mod websocket;
 
 use std::sync::Arc;
@@ -95,6 +96,8 @@ enum Service {
     Signal,
     Leave,
     Call,
+    Deliveries,
+    TestWebhook,
 }
 
 impl Service {
@@ -108,20 +111,22 @@ impl Service {
             | Self::Enter
             | Self::Signal
             | Self::Leave
-            | Self::Call => "POST, OPTIONS",
+            | Self::Call
+            | Self::TestWebhook => "POST, OPTIONS",
             Self::Transport(Transport::Ws | Transport::Echo) => "GET",
             Self::Transport(Transport::Sse | Transport::Poll)
             | Self::History
             | Self::Presence
             | Self::Channels
             | Self::Ice
-            | Self::Connections => "GET, HEAD, OPTIONS",
+            | Self::Connections
+            | Self::Deliveries => "GET, HEAD, OPTIONS",
         }
     }
 }
 
 /// The paths that are always there.
-const PATHS: [(&str, Service); 16] = [
+const PATHS: [(&str, Service); 18] = [
     ("/v1/ws", Service::Transport(Transport::Ws)),
     ("/v1/sse", Service::Transport(Transport::Sse)),
     ("/v1/poll", Service::Transport(Transport::Poll)),
@@ -138,6 +143,8 @@ const PATHS: [(&str, Service); 16] = [
     ("/v1/rooms/signal", Service::Signal),
     ("/v1/rooms/leave", Service::Leave),
     ("/v1/call", Service::Call),
+    ("/v1/webhooks/deliveries", Service::Deliveries),
+    ("/v1/webhooks/test", Service::TestWebhook),
 ];
 
 impl Native {
@@ -209,6 +216,8 @@ impl Native {
             Service::Signal => api::Call::signal(request, limits)?,
             Service::Leave => api::Call::leave(request)?,
             Service::Call => api::Call::application(request, limits)?,
+            Service::Deliveries => webhooks::deliveries(&parameters, limits)?,
+            Service::TestWebhook => webhooks::test(request)?,
         };
         let connecting = request::connect(request, &parameters, self.settings.cookie_name.as_deref())?;
         Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))

@@ -193,6 +193,7 @@ pub(super) fn draft(
         id,
         audience: Audience::default(),
         publisher: None,
+        author: None,
         skip_forbidden: false,
         form: Form::Enveloped,
         tags: (!tags.is_empty()).then(|| Arc::from(tags)),

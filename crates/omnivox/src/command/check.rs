@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::cli::Settings;
 use crate::config::relay::relay_config;
-use crate::config::{Config, render};
+use crate::config::{Config, render, webhooks};
 use crate::exit::{self, Code};
 use crate::logging;
 
@@ -17,6 +17,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     relay_config(&config.turn, |path| fs::read_to_string(path)).map_err(|problems| exit::error(Code::Usage, problems.to_string()))?;
     logging::filter(&config.log.level)?;
     documents::print(render::changes(&config).as_bytes())?;
+    for note in webhooks::notes(&config) {
+        eprintln!("omnivox: note: {note}");
+    }
     let apps = server.apps.len();
     let connections = server.limits.connections_max;
     eprintln!("omnivox: the settings are right: {apps} app(s), at most {connections} connections");

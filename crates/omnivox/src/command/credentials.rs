@@ -1,16 +1,17 @@
-//! `omnivox token` and `omnivox explain`: make a credential of an app, and ask what one allows and why.
+//! `omnivox token`, `omnivox secret` and `omnivox explain`: make a credential of an app, and ask what one allows and why.
 //!
-//! Both read the settings and talk to no server.
+//! They read the settings and talk to no server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use omnivox_auth::key::SigningKey;
 use omnivox_auth::mint::{TokenDraft, mint};
-use omnivox_auth::secret::Secret;
+use omnivox_auth::secret::{Purpose, Secret};
+use omnivox_auth::signature::webhook_secret_text;
 use omnivox_auth::{Authenticator, Memory};
 use omnivox_core::{AppId, ChannelName, Credential, Pattern};
 
-use crate::cli::{Explain, Mint};
+use crate::cli::{Derive, Explain, Mint};
 use crate::config::settings::App;
 use crate::config::{Config, trust};
 use crate::exit::{self, Code};
@@ -54,6 +55,27 @@ pub(crate) fn token(wish: &Mint) -> anyhow::Result<()> {
 
 fn usage(error: impl std::fmt::Display) -> anyhow::Error {
     exit::error(Code::Usage, error.to_string())
+}
+
+/// Prints the secret that an app's own is turned into for a purpose.
+pub(crate) fn secret(wish: &Derive) -> anyhow::Result<()> {
+    let config = load(&wish.settings, Config::default())?;
+    judge(&config)?;
+    let app = chosen(&config, wish.app.as_ref())?;
+    let Some(secret) = &app.secret else {
+        return Err(exit::error(Code::Usage, format!("app {} has no `secret` to derive others from", app.id)));
+    };
+    let derived = Secret::parse(secret.reveal())?.derive(&app.id, wish.purpose);
+    let text = match wish.purpose {
+        Purpose::Webhook => webhook_secret_text(&derived),
+        _ => String::from_utf8_lossy(derived.expose()).into_owned(),
+    };
+    documents::print(format!("{text}\n").as_bytes())
+}
+
+/// Reads a purpose of a derived secret.
+pub(crate) fn purpose(text: &str) -> Result<Purpose, String> {
+    Purpose::named(text).ok_or_else(|| format!("there are secrets for {}", Purpose::ALL.map(Purpose::label).join(", ")))
 }
 
 /// Says what a token, or nobody, may do with a channel, and which rule decides.

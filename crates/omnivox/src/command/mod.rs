@@ -38,6 +38,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Turn(settings) => turn::run(&settings),
         Command::Init(wish) => init::run(&wish),
         Command::Token(wish) => credentials::token(&wish),
+        Command::Secret(wish) => credentials::secret(&wish),
         Command::Explain(wish) => credentials::explain(&wish),
         Command::Import(wish) => import::run(&wish),
         Command::Check(settings) => check::run(&settings),

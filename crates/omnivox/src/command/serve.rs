@@ -133,9 +133,12 @@ fn raise_open_files() -> u64 {
 
 fn start_error(error: StartError) -> anyhow::Error {
     let code = match error {
-        StartError::Listen { .. } | StartError::ListenUnix { .. } | StartError::Acme(_) | StartError::System(_) | StartError::Relay(_) => {
-            Code::Failure
-        }
+        StartError::Listen { .. }
+        | StartError::ListenUnix { .. }
+        | StartError::Acme(_)
+        | StartError::System(_)
+        | StartError::Relay(_)
+        | StartError::Webhooks(_) => Code::Failure,
         StartError::Clash(_) | StartError::Setting(_) => Code::Usage,
     };
     exit::error(code, error.to_string())

@@ -99,3 +99,26 @@ choice! {
         Data = "data",
     }
 }
+
+choice! {
+    /// What a webhook may be told of.
+    WebhookEvent {
+        /// A channel has its first subscriber.
+        Occupied = "occupied",
+        /// Its last one is gone.
+        Vacated = "vacated",
+        /// A user came into a channel's presence set.
+        MemberAdded = "member_added",
+        /// The user is out of it.
+        MemberRemoved = "member_removed",
+        /// A back end published.
+        Message = "message",
+        /// A client published.
+        ClientEvent = "client_event",
+    }
+}
+
+impl WebhookEvent {
+    /// What is told unless a webhook asks for something else.
+    pub(crate) const TRANSITIONS: [Self; 4] = [Self::Occupied, Self::Vacated, Self::MemberAdded, Self::MemberRemoved];
+}

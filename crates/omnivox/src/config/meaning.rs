@@ -25,7 +25,7 @@ use omnivox_server::proxies::{Proxies, ProxyHeaders};
 use super::choices::{Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings};
-use super::{secure, traces, trust};
+use super::{secure, traces, trust, webhooks};
 
 /// Judges the settings as a whole and makes what the server is started with.
 ///
@@ -45,6 +45,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
     let tls = secure::tls(config, &mut problems);
     let admin = admin(&config.admin, &mut problems);
     let traces = traces::settings(&config.traces, &mut problems);
+    let webhooks = webhooks::webhooks(config, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -71,6 +72,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         outgoing: outgoing(&config.outgoing),
         admin,
         traces,
+        webhooks,
         ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
     })
 }
@@ -338,7 +340,7 @@ fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(Place::Section(setting.to_owned()), what));
     };
     for (section, entry) in config.entries() {
-        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "socketio" | "outgoing" | "drain");
+        let bounded = matches!(section.name, "limits" | "heartbeat" | "native" | "socketio" | "outgoing" | "webhooks" | "drain");
         for setting in section.settings.iter().filter(|_| bounded) {
             if entry.written(setting.key).as_deref() == Some("0") {
                 problem(&format!("{}.{}", section.name, setting.key), "0 would stop everything; the smallest value is 1");
@@ -556,6 +558,22 @@ mod tests {
         check(&shop("[limits]\noutbox_bytes_soft = 5_000_000"), "limits.outbox_bytes_soft: is above");
         check(&shop("[limits]\nmessage_bytes_max = 5_000_000"), "limits.message_bytes_max: is above");
         check(&shop("[limits]\npoll_time_max_ms = 60_000"), "limits.poll_time_max_ms: is above");
+        let hook = |rest: &str| shop(&format!("[[webhook]]\nid = \"audit\"\nurl = \"http://127.0.0.1:1/\"\n{rest}"));
+        check(&hook(""), "");
+        check(&hook("").replace("audit", "a b"), "[[webhook]] a b: its `id` is no name");
+        check(&hook("").replace("http:", "ftp:"), "[[webhook]] audit: `url`: the scheme");
+        check(&format!("{}{}", hook(""), hook("").replace(SHOP, "")), "same `id`");
+        check(&hook("app = \"shup\""), "belongs to no app");
+        check(&hook("events = []"), "told of nothing");
+        check(&hook("events = \"message\""), "");
+        check(&hook("secrets = \"short\""), "`secrets`: the secret has 5 bytes");
+        check(&hook("").replace("secret = \"0123456789abcdef0123456789abcdef\"", "open = true"), "nothing can sign");
+        check(&hook("headers = [\"Authorization: Bearer x\"]"), "");
+        check(&hook("headers = \"x\""), "`headers`: one is no header");
+        check(&hook("headers = \"Host: x\""), "`host` is set by the server");
+        check(&hook("batch_max = 0"), "`batch_max` is 0");
+        check(&hook("debounce_ms = 0\nretry_for_ms = 0\nbatch_delay_ms = 0"), "");
+        check(&shop("[webhooks]\nqueue_max = 0"), "webhooks.queue_max: 0");
         let acme = |rest: &str| shop(&format!("[tls]\nlisten = \"127.0.0.1:0\"\n[acme]\nterms_agreed = true\n{rest}"));
         check(&acme("names = \"a.example\""), "");
         let silent = acme("names = \"a.example\"").replace("terms_agreed = true", "");

@@ -7,6 +7,7 @@
 //! - [`relay`]: `[turn]` as the relay takes it
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
+//! - [`webhooks`]: who is told what happens
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
 //! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
@@ -31,6 +32,7 @@ mod table;
 mod traces;
 pub(crate) mod trust;
 mod value;
+pub(crate) mod webhooks;
 
 #[cfg(test)]
 mod tests;

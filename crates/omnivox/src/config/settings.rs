@@ -21,12 +21,13 @@ use omnivox_dialects::native::NativeSettings;
 use omnivox_dialects::peerjs::PeerJsSettings;
 use omnivox_dialects::socketio::{RecoverySettings, SocketIoSettings};
 use omnivox_hub::outgoing::OutgoingSettings;
+use omnivox_hub::webhooks::WebhooksConfig;
 use omnivox_server::config::DrainPace;
 use omnivox_server::proxies::Network;
 use omnivox_server::{Identity, UnixSockets};
 use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
-use super::choices::{AcmeChallenge, LogFormat, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget, TokenAlgorithm};
+use super::choices::{AcmeChallenge, LogFormat, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget, TokenAlgorithm, WebhookEvent};
 use super::relay::{PeerRange, Relay};
 use super::sockets::FileMode;
 use super::table::settings;
@@ -429,6 +430,18 @@ settings! {
             connections_max: usize = OutgoingSettings::default().connections_max;
         }
 
+        /// Where what waits for webhooks is kept, and how much; see `docs/webhooks.md`.
+        webhooks: WebhooksSection, since "0.1" {
+            /// The folder in which it is stored, so that it outlives the server; in memory alone when unset.
+            folder: Option<PathBuf> = None;
+            /// Bytes that may wait for one webhook.
+            outbox_bytes_max: usize = WebhooksConfig::default().outbox_bytes_max;
+            /// Events on their way to the outboxes.
+            queue_max: usize = WebhooksConfig::default().queue_max;
+            /// Attempts of one app that `/v1/webhooks/deliveries` remembers.
+            log_max: usize = WebhooksConfig::default().log_max;
+        }
+
         /// How clients are sent away when the server stops.
         drain: Drain, since "0.1" {
             /// Sessions that each shard closes in a second, so that they don't all arrive elsewhere at once.
@@ -555,6 +568,37 @@ settings! {
             history_bytes_max: Option<usize> = None;
         }
 
+        /// Somebody who is told what happens in an app, by signed requests.
+        webhook: Webhook, since "0.1" {
+            /// Its name: letters, digits, `-` and `_`.
+            id: String;
+            /// The address that is told, such as `https://example.com/omnivox`.
+            url: String;
+            /// The app; may be left out when there is one only.
+            app: Option<AppId> = None;
+            /// What it is told of.
+            events: Vec<WebhookEvent> = WebhookEvent::TRANSITIONS.to_vec();
+            /// In which channels: names, beginnings such as `chat:*`, or `*` for all.
+            channels: Vec<Pattern> = vec![Pattern::All];
+            /// What its requests are signed with; several, so that one can be replaced without a gap. When empty, the app's secret for webhooks
+            /// (`omnivox secret webhook`).
+            secrets: Vec<Secret> = Vec::new();
+            /// Further headers of its requests, such as `Authorization: Bearer …`.
+            headers: Vec<Secret> = Vec::new();
+            /// How long `vacated` and `member_removed` are held back, and forgotten if somebody comes back; 0 does not hold them back.
+            debounce_ms: Duration = Duration::from_secs(3);
+            /// Events in one request; 1 sends each by itself.
+            batch_max: usize = 100;
+            /// How long the first event of a request waits for others.
+            batch_delay_ms: Duration = Duration::from_millis(100);
+            /// How long the receiver may take to answer.
+            timeout_ms: Duration = Duration::from_secs(10);
+            /// How long an event is tried again.
+            retry_for_ms: Duration = Duration::from_secs(300);
+            /// Requests at once, for different channels.
+            concurrency_max: usize = 4;
+        }
+
         /// A further path for a transport of the native protocol, beside `/v1/ws`, `/v1/sse`, `/v1/poll` and `/v1/publish`.
         route: Route, since "0.1" {
             /// The path.
@@ -577,6 +621,7 @@ impl Config {
         self.api_key.clone_from(&new.api_key);
         self.namespace.clone_from(&new.namespace);
         self.history.clone_from(&new.history);
+        self.webhook.clone_from(&new.webhook);
         self.drain.clone_from(&new.drain);
         self.server.trusted_proxies.clone_from(&new.server.trusted_proxies);
         self.server.proxy_headers = new.server.proxy_headers;

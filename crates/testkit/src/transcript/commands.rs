@@ -110,8 +110,11 @@ impl Stage<'_> {
             Command::History(channel, query) => Reply::History(self.hub.history(&channel, &query)),
             Command::Channels(prefix) => Reply::Channels(self.hub.channels(&prefix)),
             Command::Manage(manage) => {
-                if let Manage::Tell(draft) = *manage {
-                    self.tell(*draft);
+                match *manage {
+                    Manage::Tell(draft) => self.tell(*draft),
+                    Manage::Deliveries(_) => return Ok(Reply::Deliveries(vec![hub::attempt()])),
+                    Manage::TestWebhook(_) => return Ok(Reply::Tested("e-2".into())),
+                    _ => {}
                 }
                 Reply::Managed
             }

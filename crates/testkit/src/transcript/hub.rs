@@ -12,6 +12,7 @@ use omnivox_core::history::History;
 use omnivox_core::presence::PresenceSet;
 use omnivox_core::publication::{Form, NAME_TAG};
 use omnivox_core::room::{Claim, IceServers, SEAT_MARK, Seat};
+use omnivox_core::webhook::{Attempt, AttemptStatus};
 use omnivox_core::{
     AppId, ChannelName, Credential, Cursor, Denied, Draft, Epoch, Grant, Mark, Pattern, Payload, Permissions, Place, Position,
     PresenceEvent, Principal, Publication, SessionId, UserId,
@@ -298,6 +299,22 @@ pub(super) fn ice() -> IceServers {
         credential: "cGFzc3dvcmQ=".into(),
         ttl_s: 600,
         expires_s: 1_700_000_600,
+    }
+}
+
+/// The delivery that every transcript's webhook had.
+pub(super) fn attempt() -> Attempt {
+    Attempt {
+        id: "e-1".into(),
+        webhook: "audit".into(),
+        at_ms: 1_700_000_000_000,
+        attempt: 1,
+        events: 2,
+        status: AttemptStatus::Retrying,
+        answer: Some(503),
+        error: None,
+        duration_ms: 7,
+        next_at_ms: Some(1_700_000_001_000),
     }
 }
 

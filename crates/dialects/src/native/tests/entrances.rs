@@ -82,6 +82,39 @@ fn what_can_be_meant_in_two_ways_is_refused() {
 }
 
 #[test]
+fn back_ends_ask_about_webhooks() {
+    check(
+        r#"
+        > GET /v1/webhooks/deliveries
+        ? connect anonymous
+        ? manage Deliveries(AttemptQuery { webhook: None, status: None, most: 100 })
+        < 200 application/json {"deliveries":[{"id":"e-1","webhook":"audit","status":"retrying","attempt":1,"events":2,"at":1700000000000,"duration_ms":7,"answer":503,"error":null,"next_at":1700000001000}]}
+            cache-control: no-store
+        > GET /v1/webhooks/deliveries?webhook=audit&status=failed&limit=100000
+        ? connect anonymous
+        ? manage Deliveries(AttemptQuery { webhook: Some("audit"), status: Some(Failed), most: 1000 })
+        < 200 …
+        > GET /v1/webhooks/deliveries?status=lost
+        < 400 …`status` is none of…
+        > POST /v1/webhooks/test
+            content-type: application/json
+            | {"webhook":"audit"}
+        ? connect anonymous
+        ? manage TestWebhook("audit")
+        < 202 application/json {"id":"e-2"}
+        > POST /v1/webhooks/test
+            content-type: application/json
+            | {}
+        < 400 …`webhook` is missing…
+        > POST /v1/webhooks/test
+            content-type: text/plain
+            | {"webhook":"audit"}
+        < 415 …
+        "#,
+    );
+}
+
+#[test]
 fn back_ends_get_tickets_and_end_others() {
     check(
         r#"

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use crate::native::message::{Order, Origin};
 use crate::native::render::{self, Object, Page};
 use crate::native::rooms::seated_message;
-use crate::native::{PATHS, Refusal, api, call, manage};
+use crate::native::{PATHS, Refusal, api, call, manage, webhooks};
 
 /// Renders an answer.
 type Write<'a> = Box<dyn Fn(&mut BytesMut) + 'a>;
@@ -55,6 +55,7 @@ fn the_file_names_the_parameters() {
         ("/v1/channels", &["prefix"]),
         ("/v1/ice", &["channel", "format", "ttl"]),
         ("/v1/connections", &["user"]),
+        ("/v1/webhooks/deliveries", &["limit", "status", "webhook"]),
         ("/v1/ws", &["Sec-WebSocket-Protocol", "channel", "since"]),
     ] {
         let parameters = file["paths"][path]["get"]["parameters"].as_array().unwrap();
@@ -99,7 +100,7 @@ fn the_file_names_the_members_of_answers() {
         object.end();
     };
     let connection = Connection { session, dialect: "native", subscriptions: 1, token_id: None };
-    let answers: [(&str, Write<'_>); 13] = [
+    let answers: [(&str, Write<'_>); 14] = [
         ("/Called", Box::new(|into| call::called_body(&called, into))),
         ("/Message", Box::new(|into| render::publication(&publication, Some(0), render::Binary::Base64, into))),
         ("/Poll", Box::new(|into| render::poll(&[], None, Page { gap: false, more: false }, into))),
@@ -112,6 +113,7 @@ fn the_file_names_the_members_of_answers() {
         ("/TicketAnswer", Box::new(|into| manage::ticket_body("ovt_x", 30_000, into))),
         ("/Connections", Box::new(|into| manage::connections_body(std::slice::from_ref(&connection), false, into))),
         ("/Done", Box::new(manage::done_body)),
+        ("/Deliveries", Box::new(|into| webhooks::deliveries_body(&[], into))),
         (
             "/History",
             Box::new(|into| {
