@@ -33,6 +33,10 @@ use tokio_rustls::server::TlsStream;
 const ORDERS: &str = "orders";
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How much of a request is read that is refused.
+const REFUSED_BYTES_MAX: usize = 64 << 10;
+/// Handshakes at a time; further connections wait to be accepted.
+const HANDSHAKES_MAX: usize = 1_000;
 
 /// The program.
 pub(crate) struct Shop {
@@ -100,7 +104,11 @@ fn omnivox(id: AppId) -> Result<Handle, StartError> {
 async fn login(headers: HeaderMap, mut request: Request, next: Next) -> Result<Response, (StatusCode, &'static str)> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split("; "));
     let customer = cookies.filter_map(|cookie| cookie.strip_prefix("session=")).find(|name| !name.is_empty());
-    let customer = customer.ok_or((StatusCode::UNAUTHORIZED, "log in first\n"))?.to_owned();
+    let Some(customer) = customer.map(str::to_owned) else {
+        // Over HTTP/2 an answer before the request's end resets the stream, which some clients (curl 7.88) take for a failure.
+        let _ = axum::body::to_bytes(request.into_body(), REFUSED_BYTES_MAX).await;
+        return Err((StatusCode::UNAUTHORIZED, "log in first\n"));
+    };
     request.extensions_mut().insert(Customer(customer));
     Ok(next.run(request).await)
 }
@@ -163,14 +171,15 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             tokio::select! {
-                (stream, address) = Listener::accept(&mut self.listener) => {
+                (stream, address) = Listener::accept(&mut self.listener), if self.handshakes.len() < HANDSHAKES_MAX => {
                     let tls = self.tls.clone();
                     self.handshakes.spawn(async move {
                         let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)).await.ok()?.ok()?;
                         Some((stream, address))
                     });
                 }
-                Some(Ok(Some(ready))) = self.handshakes.join_next() => return ready,
+                // One that failed concerns nobody else.
+                Some(done) = self.handshakes.join_next() => if let Ok(Some(ready)) = done { return ready },
             }
         }
     }

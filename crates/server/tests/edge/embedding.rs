@@ -10,10 +10,11 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::raw::head;
-use super::{SUBSCRIBE, certificate, connect, talk};
+use super::{SUBSCRIBE, certificate, connect, handshake, talk};
 
 /// Opens the shop; it closes when the sender goes.
 async fn open(
@@ -91,6 +92,23 @@ async fn a_web_socket_over_http1_in_a_program_of_ones_own() {
     talk(&mut stream, &[SUBSCRIBE], "subscribed").await;
     let publish = r#"{"type":"publish","channel":"c","event":"e","data":1,"id":"1"}"#;
     assert_eq!(talk(&mut stream, &[publish], "error").await["code"], "forbidden", "only the program publishes");
+    drop((close, stream));
+    serving.await.unwrap().unwrap();
+}
+
+/// A failed handshake once made the listener look at new connections only, so that those under way never ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_handshake_holds_up_nobody() {
+    let (address, der, close, serving) = open("shop-handshakes").await;
+    let waiting = TcpStream::connect(address).await.unwrap();
+    let mut wrong = TcpStream::connect(address).await.unwrap();
+    wrong.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    // Whatever it is told, the end of it is the end of its handshake.
+    let _ = wrong.read_to_end(&mut Vec::new()).await;
+    let mut stream = handshake(waiting, &der, &[b"http/1.1"]).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), head(&mut stream)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     drop((close, stream));
     serving.await.unwrap().unwrap();
 }
