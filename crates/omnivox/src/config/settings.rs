@@ -472,7 +472,7 @@ settings! {
             batch_max: usize = 512;
             /// How long an ended span waits for others.
             batch_pause_ms: Duration = Duration::from_secs(5);
-            /// How long a request to it may take, and the last ones when the server ends.
+            /// How long a request to it may take.
             time_max_ms: Duration = Duration::from_secs(10);
         }
 

@@ -60,7 +60,7 @@ pub struct TraceSettings {
     pub batch_max: usize,
     /// How long an ended span waits for others.
     pub batch_pause: Duration,
-    /// How long a request to the collector may take, and the last ones when the server ends.
+    /// How long a request to the collector may take.
     pub timeout: Duration,
 }
 
@@ -88,6 +88,9 @@ impl std::fmt::Debug for TraceSettings {
         f.debug_struct("TraceSettings").field("endpoint", &self.endpoint).field("sample_ratio", &self.sample_ratio).finish_non_exhaustive()
     }
 }
+
+/// How long the end of the server waits for the collector: less than what the service manager is told that the end takes after a drain.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Makes spans.
 pub(crate) struct Tracer {
@@ -219,9 +222,9 @@ impl Tracer {
         (mixed ^ (mixed >> 31)).max(1)
     }
 
-    /// Sends what waits, and waits for that as long as the settings allow. Blocks the calling thread.
+    /// Sends what waits, and waits for that a moment. Blocks the calling thread.
     pub(crate) fn close(&self) {
-        self.exporter.close(self.settings.timeout);
+        self.exporter.close(self.settings.timeout.min(FLUSH_TIME_MAX));
     }
 
     /// Name, help, kind and value of what is counted.
