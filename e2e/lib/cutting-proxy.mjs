@@ -58,3 +58,32 @@ export async function cuttingProxy(t, { port, seed, bytesMin = 600, bytesMax = 6
   t.after(() => { for (const socket of open) socket.destroy(); server.close(); });
   return proxy;
 }
+
+/// A TCP proxy whose lines can go dead: what is on them then is lost, and the server keeps its side of each as if nothing had happened.
+export async function deadLine(t, port) {
+  const clients = new Set();
+  const upstreams = new Set();
+  const line = { dead: false };
+  const server = net.createServer((client) => {
+    const upstream = net.connect(port, '127.0.0.1');
+    const lost = () => line.dead || client.lost;
+    clients.add(client);
+    upstreams.add(upstream);
+    client.on('data', (chunk) => { if (!lost()) upstream.write(chunk); });
+    upstream.on('data', (chunk) => { if (!lost()) client.write(chunk); });
+    client.on('end', () => { if (!lost()) upstream.end(); });
+    upstream.on('end', () => client.end());
+    for (const socket of [client, upstream]) socket.on('error', () => {});
+    client.on('close', () => { clients.delete(client); if (!lost()) upstream.destroy(); });
+    upstream.on('close', () => { upstreams.delete(upstream); client.destroy(); });
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  line.url = `http://127.0.0.1:${server.address().port}`;
+  /// The clients notice. New connections work again.
+  line.dropClients = () => {
+    for (const client of clients) { client.lost = true; client.resetAndDestroy(); }
+    line.dead = false;
+  };
+  t.after(() => { for (const socket of [...clients, ...upstreams]) socket.destroy(); server.close(); });
+  return line;
+}

@@ -37,7 +37,20 @@ const SPEAKERS = {
     const ws = await nativeSocket(t, server.ws);
     return (event, data) => ws.call({ type: 'publish', channel: 'general', event, data });
   },
-  'HTTP POST': async (t, server) => (event, data) => server.publish('general', data, { event }),
+  // Who listens on a stream or by polls speaks by POST, to the short path of the quick start or to the one of the API.
+  'event stream and POST': async (t, server) => {
+    const own = await stream(t, `${server.url}/sse?channel=general`);
+    return async (event, data) => {
+      assert.equal((await server.post('/publish', { channel: 'general', event, data })).status, 200);
+      assert.deepEqual((await own.inbox.next()).data.data, data, 'it hears itself');
+    };
+  },
+  'poll and POST': async (t, server) => async (event, data) => {
+    const { last } = (await server.get('/poll?channel=general&timeout=0')).json;
+    const { json } = await server.post('/v1/publish', { channel: 'general', event, data });
+    const heard = await server.get(`/poll?channel=general&last=${last}&timeout=10`);
+    assert.deepEqual(heard.json.events.map(({ id }) => id), [json.id], 'it hears itself');
+  },
   'Socket.IO polling': async (t, server) => {
     const client = await joined(t, NEWEST, server.url, 'elsewhere', { transports: ['polling'] });
     return (event, data) => client.ask('publish', 'general', event, data);

@@ -3,10 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cuttingProxy } from '../lib/cutting-proxy.mjs';
+import { cuttingProxy, deadLine } from '../lib/cutting-proxy.mjs';
 import { until, within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
-import { NEWEST, TRANSPORTS, joined } from '../lib/socketio.mjs';
+import { NEWEST, TRANSPORTS, joined, upgraded } from '../lib/socketio.mjs';
 
 const SEED = Number(process.env.SEED ?? 20_261_122);
 const MESSAGES = 400;
@@ -80,3 +80,28 @@ test('a client that had received nothing yet is recovered as well', async (t) =>
   assert.equal(client.socket.recovered, true);
   assert.equal((await client.next('missed'))[1], 'first');
 });
+
+for (const [transport, options] of TRANSPORTS) {
+  test(`${transport}: a loss that the server has not noticed, and an acknowledgement that times out meanwhile`, async (t) => {
+    const server = await omnivox(t);
+    const line = await deadLine(t, server.port);
+    const client = await joined(t, NEWEST, line.url, 'general', options);
+    if (!options.transports) await upgraded(client);
+    const { socket } = client;
+    const id = socket.id;
+    // Nothing gets through any more, and nobody is told.
+    line.dead = true;
+    await assert.rejects(socket.timeout(50).emitWithAck('publish', 'general', 'lost', 1), /timed out/);
+    const gone = new Promise((resolve) => { socket.once('disconnect', resolve); });
+    const back = new Promise((resolve) => { socket.once('connect', resolve); });
+    await server.publish('general', 'missed', { event: 'missed' });
+    line.dropClients();
+    await within(gone, 'the disconnect');
+    await within(back, 'the reconnect');
+    assert.deepEqual([socket.recovered, socket.id], [true, id]);
+    assert.equal((await client.next('missed'))[1], 'missed');
+    socket.volatile.emit('publish', 'general', 'volatile', 1);
+    assert.equal((await client.next('volatile'))[1], 1);
+    assert.equal(client.inbox.length, 0, 'what was lost on the dead line stays lost, and nothing comes twice');
+  });
+}
