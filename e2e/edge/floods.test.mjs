@@ -8,7 +8,7 @@ import net from 'node:net';
 import { deflateRawSync } from 'node:zlib';
 import { test } from 'node:test';
 import { certificate, tlsSection } from '../lib/certificates.mjs';
-import { connect } from '../lib/clients.mjs';
+import { connect, stream } from '../lib/clients.mjs';
 import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { raw } from '../lib/raw.mjs';
@@ -117,13 +117,34 @@ test('a storm of clients that come back: so many a second are let in, the others
     return peer.text;
   }));
   const served = storm.filter((answer) => answer.startsWith('HTTP/1.1 200 ')).length;
-  const told = storm.filter((answer) => answer.startsWith('HTTP/1.1 429 ') && /retry-after: 1/i.test(answer) && answer.includes('limits.connects_per_second_max')).length;
+  const refused = storm.filter((answer) => answer.startsWith('HTTP/1.1 429 ') && answer.includes('limits.connects_per_second_max'));
+  const told = refused.length;
+  const places = new Set(refused.map((answer) => answer.match(/retry-after: (\d+)/i)[1]));
+  // As many in each second as are let in: it does not come back as one.
+  for (const place of places) assert.ok(refused.filter((answer) => answer.includes(`retry-after: ${place}\r`)).length <= 101, `in ${place} s`);
   assert.equal(served + told, 600, 'nobody is left without an answer');
   assert.ok(served >= 100 && told > 0, `${served} were served`);
+  assert.ok((await server.metric('omnivox_throttled_connections_total').catch(() => told)) >= told);
   // Who tries again is let in by and by.
   await until(async () => (await raw(t, server.port).then(async (peer) => {
     peer.send('GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     await peer.closed();
     return peer.text;
   })).startsWith('HTTP/1.1 200 '), 'a client of the storm is let in');
+});
+
+test('an EventSource of a storm is told in a stream when to come back, and comes back by itself', async (t) => {
+  const server = await omnivox(t, { settings: `${OPEN}\n[limits]\nconnects_per_second_max = 1\n`.replace('[[app]]', '[[app]]\nallowed_origins = ["https://page.test"]') });
+  const told = await until(async () => {
+    const peer = await raw(t, server.port);
+    peer.send('GET /v1/sse?channel=a HTTP/1.1\r\nHost: localhost\r\nOrigin: https://page.test\r\nAccept: text/event-stream\r\n\r\n');
+    await peer.when((it) => it.text.includes('retry: '), 'a stream that says when');
+    peer.socket.destroy();
+    return peer.text.includes('connects_per_second_max') ? peer.text : undefined;
+  }, 'one to be turned away');
+  assert.match(told, /^HTTP\/1\.1 200 /);
+  assert.match(told, /access-control-allow-origin: https:\/\/page\.test\r\n/);
+  assert.match(told, /\nretry: \d{4,5}\n/);
+  const sources = await Promise.all([1, 2, 3].map(() => stream(t, `${server.url}/v1/sse?channel=a`)));
+  assert.equal(sources.length, 3, 'all of them came in by and by');
 });

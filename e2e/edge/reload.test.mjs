@@ -149,3 +149,31 @@ test('the pace of a drain can change until it begins', async (t) => {
   // At the old pace this would take half a minute at least.
   assert.deepEqual(await server.stop('SIGTERM', 20_000), { code: 0, signal: null });
 });
+
+test('the pages that may read answers change with a reload, in every protocol', async (t) => {
+  const settings = (origins) => OPEN.replace('[[app]]', `[[app]]\nallowed_origins = ${JSON.stringify(origins)}`);
+  const server = await changeable(t, settings(['https://one.test']));
+  const targets = ['/v1/poll?channel=a&timeout=0', '/v1/ice', '/.well-known/oauth-protected-resource/.well-known/mercure', '/socket.io/?EIO=4&transport=polling'];
+  const reads = async (origin) => Promise.all(targets.map(async (target) => {
+    const answer = await fetch(server.url + target, { headers: { origin } });
+    await answer.body?.cancel();
+    return [answer.headers.get('access-control-allow-origin'), answer.headers.get('access-control-allow-credentials')];
+  }));
+  const all = (answer) => targets.map(() => answer);
+  const [named, nobody] = [(origin) => all([origin, 'true']), all([null, null])];
+  assert.deepEqual(await reads('https://one.test'), named('https://one.test'));
+  assert.deepEqual(await reads('https://two.test'), nobody);
+
+  await server.change(settings(['https://*.two.test']));
+  assert.deepEqual(await reads('https://one.test'), nobody);
+  assert.deepEqual(await reads('https://www.two.test'), named('https://www.two.test'));
+  for (const target of targets) {
+    const asked = await fetch(server.url + target, { method: 'OPTIONS', headers: { origin: 'https://www.two.test', 'access-control-request-method': 'GET' } });
+    assert.equal(asked.headers.get('access-control-allow-origin'), 'https://www.two.test', target);
+  }
+
+  await server.change(settings(['*']));
+  assert.deepEqual(await reads('https://any.test'), all(['*', null]), 'any page, but without credentials');
+  await server.change(settings([]));
+  assert.deepEqual(await reads('https://any.test'), nobody);
+});

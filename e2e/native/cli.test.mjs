@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { connect } from '../lib/clients.mjs';
+import { basic, claims, secret, token } from '../lib/credentials.mjs';
+import { within } from '../lib/inbox.mjs';
 import { BINARY, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
 import { folder, program } from '../lib/programs.mjs';
 
@@ -95,4 +98,37 @@ test('dev refuses an address that other machines reach', async (t) => {
   const { code, output } = await ended(t, ['dev', '--host', '0.0.0.0', '--port', '0']);
   assert.notEqual(code, 0);
   assert.match(output, /0\.0\.0\.0|loopback/);
+});
+
+test('revoke ends a user, a session and a token, and says so', async (t) => {
+  const key = secret();
+  const server = await omnivox(t, { settings: `[server]\nlisten = ["127.0.0.1:0"]\n[[app]]\nid = "shop"\nsecret = "${key}"\n` });
+  const revoke = (args, shown = `shop:${key}`) => {
+    const started = program(t, BINARY, ['revoke', ...args], { env: cleanEnvironment({ OMNIVOX_URL: server.url, OMNIVOX_API_KEY: shown }) });
+    started.out = '';
+    started.child.stdout.on('data', (text) => { started.out += text; });
+    return started.ended.then(({ code }) => ({ code, out: started.out, output: started.output }));
+  };
+  const come = (more) => connect(t, server.ws, { headers: { authorization: `Bearer ${token(key, claims(more))}` } });
+  const sessionOf = async (user) => (await server.get(`/v1/connections?user=${user}`, { authorization: basic('shop', key) })).json.connections[0].session;
+  for (const [what, user] of [['user', 'ana'], ['session', 'bob'], ['token', 'eve']]) {
+    const socket = await come({ sub: user, jti: `id-of-${user}` });
+    await socket.subscribe('a');
+    const name = { user, session: what === 'session' && await sessionOf(user), token: `id-of-${user}` }[what];
+    const { code, out, output } = await revoke(what === 'token' ? [what, name, '--json'] : [what, name]);
+    assert.equal(code, 0, output);
+    assert.equal(out, what === 'token' ? '{"ok":true}\n' : `${what} ${name} is revoked\n`);
+    assert.equal((await within(socket.closed, `${what} to be ended`)).code, 4403);
+  }
+  const again = await server.get('/v1/history?channel=a', { authorization: `Bearer ${token(key, claims({ sub: 'eve', jti: 'id-of-eve' }))}` });
+  assert.equal(again.status, 401);
+
+  const wrong = await revoke(['user', 'ana'], `shop:${secret()}`);
+  assert.equal(wrong.code, 4, wrong.output);
+  assert.doesNotMatch(wrong.output, new RegExp(key));
+  assert.equal((await revoke(['user', ''])).code, 4);
+  assert.equal((await revoke(['usr', 'ana'])).code, 2);
+  assert.equal((await revoke(['user', 'ana'], 'no key')).code, 2);
+  const { out } = await ended(t, ['completions', 'bash']);
+  assert.match(out, /revoke/);
 });

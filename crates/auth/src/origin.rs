@@ -12,16 +12,13 @@
 //!
 //! Invariant: the origin `null` is never allowed by a wildcard; pages without an origin of their own share it.
 
+use omnivox_core::origin::Origin;
+
 use crate::error::{AuthError, quoted};
 
 /// Whether a page of `origin` may come, by the app's `allowed_origins`: exact origins, `https://*.example.com`, or `*`.
 pub fn allowed(settings: &[String], origin: &str) -> Result<(), AuthError> {
-    let refused = || AuthError::Origin(quoted(origin));
-    if origin == "null" {
-        return if settings.iter().any(|setting| setting == "null") { Ok(()) } else { Err(refused()) };
-    }
-    let page = Origin::parse(origin).ok_or_else(refused)?;
-    if settings.iter().any(|setting| page.matches(setting)) { Ok(()) } else { Err(refused()) }
+    if omnivox_core::origin::lets_in(settings, origin) { Ok(()) } else { Err(AuthError::Origin(quoted(origin))) }
 }
 
 /// What a request says of the page that made it.
@@ -49,62 +46,7 @@ pub fn cookie_counts(settings: &[String], signs: &PageSigns<'_>) -> Result<(), A
     };
     let own = signs.host.is_some_and(|host| page.is_at(host, signs.secure));
     let listed = settings.iter().any(|setting| setting != "*" && page.matches(setting));
-    if own || listed { Ok(()) } else { Err(AuthError::Origin(quoted(page.text))) }
-}
-
-/// `scheme://authority`, nothing behind it.
-struct Origin<'a> {
-    text: &'a str,
-    scheme: &'a str,
-    authority: &'a str,
-}
-
-impl<'a> Origin<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-        let scheme_is_one = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        (scheme_is_one && !authority.is_empty() && authority.len() <= 300 && authority.bytes().all(plain)).then_some(Self {
-            text,
-            scheme,
-            authority,
-        })
-    }
-
-    /// The origin of a whole address. User information in it is refused, as the host is then easily mistaken.
-    fn of_url(url: &'a str) -> Option<Self> {
-        let start = url.find("://")? + 3;
-        let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |end| start + end);
-        Self::parse(&url[..end])
-    }
-
-    fn matches(&self, setting: &str) -> bool {
-        if setting == "*" {
-            return true;
-        }
-        let Some((scheme, authority)) = setting.trim_end_matches('/').split_once("://") else { return false };
-        if !scheme.eq_ignore_ascii_case(self.scheme) {
-            return false;
-        }
-        let (page, authority) = (without_default_port(self.scheme, self.authority), without_default_port(scheme, authority));
-        match authority.strip_prefix("*.") {
-            None => page.eq_ignore_ascii_case(authority),
-            Some(parent) => page.len().checked_sub(parent.len() + 1).is_some_and(|at| {
-                at > 0 && page.as_bytes()[at] == b'.' && page.is_char_boundary(at + 1) && page[at + 1..].eq_ignore_ascii_case(parent)
-            }),
-        }
-    }
-
-    /// Whether the page comes from the very host that it asks.
-    fn is_at(&self, host: &str, secure: bool) -> bool {
-        let trusted = self.scheme == "https" || (self.scheme == "http" && !secure);
-        trusted && without_default_port(self.scheme, self.authority).eq_ignore_ascii_case(without_default_port(self.scheme, host))
-    }
-}
-
-fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
-    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    authority.strip_suffix(port).unwrap_or(authority)
+    if own || listed { Ok(()) } else { Err(AuthError::Origin(quoted(page.text()))) }
 }
 
 #[cfg(test)]

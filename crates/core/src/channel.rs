@@ -191,6 +191,11 @@ impl<K: Clone + Eq + Hash> ChannelTable<K> {
         self.forget_if_empty(seating.channel)
     }
 
+    /// Whether whoever has that seat receives presence events.
+    pub fn sees_presence(&self, seating: Seating) -> bool {
+        self.channels[seating.channel as usize].groups[seating.group as usize].presence
+    }
+
     /// The channel with that key, if somebody here is subscribed to it.
     pub fn find(&self, key: &K) -> Option<u32> {
         self.by_key.get(key).copied()

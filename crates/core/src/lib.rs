@@ -22,6 +22,7 @@ pub mod http;
 pub mod limits;
 pub mod mark;
 pub mod name;
+pub mod origin;
 pub mod outbox;
 pub mod pattern;
 pub mod pattern_table;

@@ -10,7 +10,7 @@ use omnivox_auth::secret::Purpose;
 use omnivox_bench::BenchCommand;
 use omnivox_core::{AppId, ChannelName};
 
-use crate::client::connection::{Access, Token};
+use crate::client::connection::{Access, ApiKey, Token};
 use crate::client::subscription::Transport;
 use crate::client::target::Target;
 use crate::command::credentials::{self, Allowance};
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Token(Mint),
     /// Print the secret that an app's own is turned into for one purpose, such as `webhook`, to type it in elsewhere
     Secret(Derive),
+    /// End at once what a user, a session or a token may do: `omnivox revoke user ana`
+    ///
+    /// Living connections are closed, and what they came with is refused from now on.
+    Revoke(Revoke),
     /// Say what a token, or nobody, may do with a channel, and which rule decides
     Explain(Explain),
     /// Check the settings without starting anything, and list those that differ from the defaults
@@ -111,7 +115,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn access(&self) -> Access {
-        Access { target: self.url.clone(), token: self.token.clone(), authorities: self.ca.clone() }
+        Access { target: self.url.clone(), token: self.token.clone(), key: None, authorities: self.ca.clone() }
     }
 }
 
@@ -160,6 +164,52 @@ pub(crate) struct Subscribe {
     pub(crate) count: Option<std::num::NonZeroU64>,
     #[command(flatten)]
     pub(crate) server: Server,
+}
+
+/// What to revoke.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Whether it is a user, a session or a token.
+    #[arg(value_enum)]
+    pub(crate) what: Revocable,
+    /// The user, the session's id as `/v1/connections` shows it, or the token's id (`jti`).
+    pub(crate) name: String,
+    /// An API key that may manage all channels, `id:secret`. Other users of this machine see arguments; better put it into the environment.
+    #[arg(long, env = "OMNIVOX_API_KEY", hide_env_values = true, value_parser = ApiKey::parse)]
+    pub(crate) api_key: Option<ApiKey>,
+    /// Print the server's answer, not a sentence.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+impl Revoke {
+    pub(crate) fn access(&self) -> Access {
+        Access { key: self.api_key.clone(), ..self.server.access() }
+    }
+}
+
+/// What can be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Revocable {
+    /// Everything of a user.
+    User,
+    /// One session, and the credential that it came with.
+    Session,
+    /// A token, by its id.
+    Token,
+}
+
+impl Revocable {
+    /// As the API calls it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Token => "token",
+        }
+    }
 }
 
 /// Where to write settings.

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -20,7 +20,7 @@ use omnivox_hub::quotas::counted_as;
 pub(crate) struct Admission {
     start: Instant,
     limits: ArcSwap<Limits>,
-    everybody: Mutex<Budget>,
+    everybody: Mutex<Everybody>,
     addresses: [Mutex<Addresses>; STRIPES],
 }
 
@@ -36,6 +36,29 @@ struct Address {
     requests: Budget,
 }
 
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What all addresses together draw on.
+#[derive(Default)]
+struct Everybody {
+    connects: Budget,
+    /// The place in time that the last one who was sent away was given.
+    place_ns: u64,
+}
+
+impl Everybody {
+    /// When somebody who is sent away should try again: each its own place, as many in a second as are let in, so that a storm does not come
+    /// back as one. Who finds no place within [`PLACES_NS`] shares those of the first.
+    fn place(&mut self, now_ns: u64, per_second: u32) -> Duration {
+        let next_ns = self.place_ns.max(now_ns + SECOND_NS) + SECOND_NS / u64::from(per_second.max(1));
+        self.place_ns = if next_ns > now_ns + PLACES_NS { now_ns + SECOND_NS } else { next_ns };
+        Duration::from_nanos(self.place_ns - now_ns)
+    }
+}
+
+/// How far ahead places are given.
+const PLACES_NS: u64 = 30 * SECOND_NS;
+
 /// A limit that says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -43,6 +66,14 @@ pub(crate) struct Refused {
     pub setting: &'static str,
     /// What was too much.
     pub words: &'static str,
+    /// When it may be tried again.
+    pub after: Duration,
+}
+
+impl Refused {
+    fn for_a_second(setting: &'static str, words: &'static str) -> Self {
+        Self { setting, words, after: Duration::from_secs(1) }
+    }
 }
 
 /// A connection's part of what its address may have; dropping it gives it back.
@@ -76,13 +107,12 @@ impl Admission {
     /// Lets a connection in, whoever's it is.
     pub(crate) fn connect_any(&self, now: Instant) -> Result<(), Refused> {
         let Some(per_second) = self.limits.load().connects_per_second_max else { return Ok(()) };
-        let mut everybody = self.everybody.lock().unwrap_or_else(PoisonError::into_inner);
-        let words = "too many clients connect at the moment; try again in a second";
-        if everybody.take(self.ns(now), Rate::per_second(per_second.into()), 1) {
-            Ok(())
-        } else {
-            Err(Refused { setting: "connects_per_second_max", words })
+        let (mut everybody, now_ns) = (self.everybody.lock().unwrap_or_else(PoisonError::into_inner), self.ns(now));
+        if everybody.connects.take(now_ns, Rate::per_second(per_second.into()), 1) {
+            return Ok(());
         }
+        let words = "too many clients connect at the moment; try again later, at the time that this answer names";
+        Err(Refused { setting: "connects_per_second_max", words, after: everybody.place(now_ns, per_second) })
     }
 
     /// Lets a connection of an address in.
@@ -97,11 +127,11 @@ impl Admission {
         let known = addresses.entry(address).or_default();
         if most.is_some_and(|most| known.connections >= most) {
             let words = "your address has as many connections as it may have; close some";
-            return Err(Refused { setting: "connections_per_address_max", words });
+            return Err(Refused::for_a_second("connections_per_address_max", words));
         }
         if per_second.is_some_and(|per_second| !known.connects.take(self.ns(now), Rate::per_second(per_second.into()), 1)) {
             let words = "your address opens connections too fast; try again in a second";
-            return Err(Refused { setting: "connects_per_address_per_second_max", words });
+            return Err(Refused::for_a_second("connects_per_address_per_second_max", words));
         }
         known.connections += 1;
         Ok(Share(Some(Box::new(Counted { admission: self.clone(), address }))))
@@ -113,7 +143,7 @@ impl Admission {
         let address = counted_as(ip);
         let words = "your address sends requests too fast; try again in a second";
         let fits = self.stripe(address).entry(address).or_default().requests.take(self.ns(now), Rate::per_second(per_second.into()), 1);
-        if fits { Ok(()) } else { Err(Refused { setting: "requests_per_address_per_second_max", words }) }
+        if fits { Ok(()) } else { Err(Refused::for_a_second("requests_per_address_per_second_max", words)) }
     }
 
     /// Forgets addresses of which nothing needs to be known.
@@ -144,8 +174,6 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const A: &str = "203.0.113.7";
@@ -181,6 +209,21 @@ mod tests {
         drop((second, third));
         admission.sweep(now);
         assert_eq!(remembered(&admission), 0);
+    }
+
+    /// A storm of those who were sent away comes back spread, as many in a second as are let in.
+    #[test]
+    fn who_is_sent_away_is_given_a_place_of_its_own() {
+        let (admission, now) = admission(|limits| limits.connects_per_second_max = Some(10));
+        let refused = || (0..).find_map(|_: u32| admission.connect_any(now).err()).map(|refused| refused.after.as_millis());
+        let places: Vec<u128> = (0..290).filter_map(|_| refused()).collect();
+        for (at, place) in places.iter().enumerate() {
+            assert_eq!(*place, 1100 + 100 * at as u128, "each a tenth of a second behind the one before");
+        }
+        assert_eq!(refused(), Some(1000), "beyond half a minute the places are given once more");
+        let later = now + Duration::from_secs(60);
+        let again = (0..20).find_map(|_| admission.connect_any(later).err()).map(|refused| refused.after);
+        assert_eq!(again, Some(Duration::from_millis(1100)));
     }
 
     #[test]

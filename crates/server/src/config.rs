@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omnivox_auth::Settings;
 use omnivox_auth::secret::Secret;
+use omnivox_core::origin::Origins;
 use omnivox_core::{Dialect, Limits, Request};
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
@@ -46,6 +47,8 @@ pub struct ServerConfig {
     pub proxy_protocol: Vec<SocketAddr>,
     /// Which hosts and origins are let in, when not everyone is.
     pub gate: Option<HostGate>,
+    /// Which pages may read answers: the list that the dialects were given, so that a reload can replace it.
+    pub origins: Origins,
     /// Whether clients may agree on permessage-deflate.
     pub deflate: bool,
     /// How peers are helped to connect to each other, if at all.
@@ -83,6 +86,7 @@ impl ServerConfig {
             proxies: Proxies::default(),
             proxy_protocol: Vec::new(),
             gate: None,
+            origins: Origins::default(),
             deflate: false,
             relay: None,
             outgoing: OutgoingSettings::default(),

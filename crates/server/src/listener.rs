@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use omnivox_core::http::Response;
+use omnivox_core::origin::Reader;
+use omnivox_wire::http1::RequestHead;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -131,18 +134,53 @@ pub(crate) fn turn_away(stream: impl Stream + 'static, tls: bool, refused: Refus
     common.turned_away.fetch_add(1, Ordering::Relaxed);
     let common = common.clone();
     tokio::task::spawn_local(async move {
-        let _ = tokio::time::timeout(TURNED_AWAY_TIME_MAX, last_words(stream, refused)).await;
+        let _ = tokio::time::timeout(TURNED_AWAY_TIME_MAX, last_words(stream, refused, &common)).await;
         common.turned_away.fetch_sub(1, Ordering::Relaxed);
     });
 }
 
-async fn last_words(mut stream: impl Stream, refused: Refused) -> io::Result<()> {
-    stream.write_all(&shard::last_answer(&shard::throttled(refused))).await?;
+async fn last_words(mut stream: impl Stream, refused: Refused, common: &Common) -> io::Result<()> {
+    let answer = match read_head(&mut stream, common).await {
+        Some(head) if head.headers("accept").any(|value| value.windows(EVENT_STREAM.len()).any(|part| part == EVENT_STREAM)) => {
+            readable(shard::throttled_stream(refused), &head, common)
+        }
+        _ => shard::throttled(refused),
+    };
+    stream.write_all(&shard::last_answer(&answer)).await?;
     stream.shutdown().await?;
     // Bytes that nobody reads would turn the answer into a reset.
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
+}
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
+/// The head of the request that is turned away, if it is one.
+async fn read_head(stream: &mut impl Stream, common: &Common) -> Option<RequestHead> {
+    let mut bytes = Vec::new();
+    loop {
+        // The reader of heads says when there are too many bytes.
+        if let Some((head, _)) = RequestHead::parse(&bytes, &common.head_limits).ok()? {
+            return Some(head);
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Lets the page that asks read the answer, if it may.
+fn readable(response: Response, head: &RequestHead, common: &Common) -> Response {
+    let origin = head.headers("origin").next().and_then(|origin| std::str::from_utf8(origin).ok());
+    let response = response.header("vary", "Origin");
+    let Some((origin, reader)) = origin.and_then(|origin| Some((origin, common.origins.reader(origin)?))) else { return response };
+    match reader {
+        Reader::Anyone => response.header("access-control-allow-origin", "*"),
+        Reader::Page => {
+            response.header("access-control-allow-origin", origin.to_owned()).header("access-control-allow-credentials", "true")
+        }
+    }
 }
 
 /// Clients that are told at the same time why they are not let in.

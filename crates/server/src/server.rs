@@ -222,6 +222,7 @@ impl Parts {
             turned_away: AtomicU64::new(0),
             live: ArcSwap::from_pointee(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }),
             hub,
+            origins: config.origins,
             router: Router::new(dialects)?,
             outbox_limits: limits.outbox(),
             head_limits,
@@ -321,11 +322,12 @@ impl Handle {
         &self.common.hub
     }
 
-    /// Takes over what can change while clients are connected: apps, webhooks, trusted proxies, hosts, the pace of a drain, the limits of
-    /// addresses, the quotas of those who come from now on, and the certificate.
+    /// Takes over what can change while clients are connected: apps, the pages that may read, webhooks, trusted proxies, hosts, the pace of a
+    /// drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);
+        common.origins.replace(config.origins.list().to_vec());
         common.hub.quotas().replace(Arc::new(config.limits.clone()));
         common.admission.replace(config.limits);
         common.live.store(Arc::new(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use omnivox_auth::key::{Algorithm, KeyError, SigningKey, VerificationKey};
+use omnivox_auth::key_set::{KeySet, KeySetPolicy};
 use omnivox_auth::mint::{MintError, TokenDraft, mint};
 use omnivox_auth::secret::Secret;
 use omnivox_auth::signature::{RequestSignature, SignedParts};
@@ -302,4 +303,21 @@ fn an_audience_may_be_left_out_but_not_wrong() {
         assert_eq!(found.is_ok(), good, "{kind} {more}: {found:?}");
         assert!(good || matches!(found, Err(AuthError::Audience { .. })), "{kind} {more}: {found:?}");
     }
+}
+
+/// A set that came with the settings is known by what it holds; only those with an address or a file are fetched.
+#[test]
+fn sets_that_are_known_by_what_they_hold_are_not_fetched() {
+    let inline = format!("\n {{\"keys\":[{}]}}", Signer::Ed(&provider().ed).jwk(Some("ed")));
+    let mut settings = Settings::open(app("shop"));
+    for (place, text) in [("https://id.test/keys", None), ("keys.json", None), (&*inline, Some(&inline)), ("", Some(&inline))] {
+        let set = Arc::new(KeySet::named(place, KeySetPolicy::default()));
+        text.into_iter().for_each(|text| drop(set.replace(text, NOW_MS).unwrap()));
+        settings.trusts.push(Trust { keys: Keys::Fetched(set), rules: TokenRules::new("shop"), ceiling: Permissions::CLIENT });
+    }
+    let door = Authenticator::new(settings, Arc::new(Memory::default()));
+    let fetched: Vec<&str> = door.key_sets().map(|set| set.location()).collect();
+    assert_eq!(fetched, ["https://id.test/keys", "keys.json"]);
+    let token = token(Signer::Ed(&provider().ed), Some("ed"), &ana(""));
+    assert!(door.verify(&Credential::Token(token.into()), NOW_MS).is_ok(), "its keys count all the same");
 }

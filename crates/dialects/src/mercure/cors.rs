@@ -1,5 +1,6 @@
 //! What pages of other origins may read.
 
+use omnivox_core::origin::{Origins, Reader};
 use omnivox_core::{Request, Response};
 
 /// The origin that is told so, when there is one.
@@ -8,12 +9,12 @@ pub(super) struct Cors(Option<Box<str>>);
 
 impl Cors {
     /// Looks the request's origin up.
-    pub(super) fn of(request: &Request<'_>, allowed: &[String]) -> Self {
+    pub(super) fn of(request: &Request<'_>, allowed: &Origins) -> Self {
         let Some(origin) = request.header("origin") else { return Self(None) };
-        if allowed.iter().any(|known| known.eq_ignore_ascii_case(origin)) {
-            return Self(Some(origin.into()));
-        }
-        Self(allowed.iter().any(|known| known == "*").then(|| "*".into()))
+        Self(allowed.reader(origin).map(|reader| match reader {
+            Reader::Page => origin.into(),
+            Reader::Anyone => "*".into(),
+        }))
     }
 
     /// Adds the headers to an answer. An origin that is named may send credentials, `*` may not.

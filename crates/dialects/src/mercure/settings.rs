@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnivox_core::Limits;
+use omnivox_core::origin::Origins;
 
 /// How the dialect behaves.
 #[derive(Clone, Debug)]
@@ -19,8 +20,8 @@ pub struct MercureSettings {
     pub cookie_name: String,
     /// The origins whose pages may publish with a cookie: exact ones, `https://*.example.com`, or `*`. The server's own always may.
     pub publish_origins: Vec<String>,
-    /// The origins whose pages may read answers: exact ones, or `*`.
-    pub cors_origins: Vec<String>,
+    /// The origins whose pages may read answers: exact ones, `https://*.example.org`, or `*`.
+    pub cors_origins: Origins,
     /// Where tokens come from, for the metadata document.
     pub authorization_servers: Vec<String>,
     /// The scheme and host of the server's URLs, when a proxy hides them: `https://example.com`.
@@ -36,7 +37,7 @@ impl Default for MercureSettings {
             subscriptions: false,
             cookie_name: "__Secure-mercure_access_token".to_owned(),
             publish_origins: Vec::new(),
-            cors_origins: Vec::new(),
+            cors_origins: Origins::default(),
             authorization_servers: Vec::new(),
             public_origin: None,
         }

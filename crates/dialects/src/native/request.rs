@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use bytes::Bytes;
 use omnivox_core::command::{Connect, CookieToken, SignedRequest};
+use omnivox_core::origin::{Origins, Reader};
 use omnivox_core::{ChannelName, Command, Credential, Limits, Mark, Pattern, Request, Response};
 use omnivox_wire::http1::{Query, QueryError};
 use smallvec::SmallVec;
@@ -265,12 +266,12 @@ pub(super) struct Cors(Option<Arc<str>>);
 
 impl Cors {
     /// Looks the request's origin up.
-    pub(super) fn of(request: &Request<'_>, allowed: &[String]) -> Self {
+    pub(super) fn of(request: &Request<'_>, allowed: &Origins) -> Self {
         let Some(origin) = request.header("origin") else { return Self(None) };
-        if allowed.iter().any(|known| known.eq_ignore_ascii_case(origin)) {
-            return Self(Some(origin.into()));
-        }
-        Self(allowed.iter().any(|known| known == "*").then(|| "*".into()))
+        Self(allowed.reader(origin).map(|reader| match reader {
+            Reader::Page => origin.into(),
+            Reader::Anyone => "*".into(),
+        }))
     }
 
     /// The value of `Access-Control-Allow-Origin`, if pages of the origin may read anything.

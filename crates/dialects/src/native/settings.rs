@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use omnivox_core::origin::Origins;
 use omnivox_core::{ChannelName, Limits};
 
 /// What can be set.
@@ -19,8 +20,8 @@ pub struct NativeSettings {
     pub sse_comment: Duration,
     /// How long an `EventSource` waits before it connects again, in milliseconds.
     pub retry_ms: u64,
-    /// The origins whose pages may read answers: exact ones (`https://example.org`), or `*`.
-    pub cors_origins: Vec<String>,
+    /// The origins whose pages may read answers: exact ones, `https://*.example.org`, or `*`.
+    pub cors_origins: Origins,
     /// The cookie that holds a token, if cookies are looked at.
     pub cookie_name: Option<String>,
     /// How long a WebSocket client that needs a credential may take to send `connect`.
@@ -38,7 +39,7 @@ impl Default for NativeSettings {
             ws_pong_timeout: Duration::from_secs(20),
             sse_comment: Duration::from_secs(20),
             retry_ms: 2000,
-            cors_origins: vec!["*".to_owned()],
+            cors_origins: Origins::new(vec!["*".to_owned()]),
             cookie_name: Some("omnivox_token".to_owned()),
             connect_time_max: Duration::from_secs(10),
             echo: None,

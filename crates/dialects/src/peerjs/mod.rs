@@ -106,7 +106,7 @@ impl PeerJs {
     fn allow(&self, request: &Request<'_>, response: Response) -> Response {
         let response = response.header("vary", "Origin");
         let Some(origin) = request.header("origin") else { return response };
-        let allowed = self.settings.cors_origins.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin));
+        let allowed = self.settings.cors_origins.reader(origin).is_some();
         if allowed { response.header("access-control-allow-origin", origin.to_owned()) } else { response }
     }
 

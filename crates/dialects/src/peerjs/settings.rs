@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnivox_core::ChannelName;
+use omnivox_core::origin::Origins;
 
 /// The settings of one endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +17,7 @@ pub struct PeerJsSettings {
     /// Whether `GET …/peers` tells everyone who is here.
     pub discovery: bool,
     /// Origins whose pages may read the answers of the HTTP paths.
-    pub cors_origins: Vec<String>,
+    pub cors_origins: Origins,
     /// How long a client may stay silent; it says something every five seconds.
     pub alive_time_max: Duration,
     /// How long what is for an absent peer waits.
@@ -36,7 +37,7 @@ impl Default for PeerJsSettings {
             key: "peerjs".to_owned(),
             channel: ChannelName::parse("peerjs").expect("a short plain name"),
             discovery: false,
-            cors_origins: vec!["*".to_owned()],
+            cors_origins: Origins::new(vec!["*".to_owned()]),
             alive_time_max: Duration::from_secs(60),
             wait_time_max: Duration::from_secs(5),
             wait_look: Duration::from_millis(200),

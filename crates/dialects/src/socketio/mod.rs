@@ -50,7 +50,7 @@ use self::handshake::{Admitted, Parameters};
 use self::identity::Key;
 pub use self::program::{Broadcast, Candidate, Door, Member, Order, Program, Target};
 use self::session::SocketIoSession;
-pub use self::settings::{Application, CorsOrigins, NamespaceSettings, RecoverySettings, SocketIoSettings, Transports};
+pub use self::settings::{Application, NamespaceSettings, RecoverySettings, SocketIoSettings, Transports};
 use self::sockets::LastTold;
 
 /// One Socket.IO endpoint.
@@ -113,7 +113,7 @@ impl SocketIo {
     }
 
     fn refuse(&self, refused: Refused, request: &Request<'_>) -> Response {
-        self.shared.settings.cors_origins.allow(request, refused.response(request.is_websocket()))
+        cors::allow(&self.shared.settings.cors_origins, request, refused.response(request.is_websocket()))
     }
 }
 
@@ -145,7 +145,7 @@ impl Dialect for SocketIo {
             return api::open(&self.shared, call, request);
         }
         if request.method == "OPTIONS" {
-            return Opening::Respond(settings.cors_origins.preflight(request));
+            return Opening::Respond(cors::preflight(&settings.cors_origins, request));
         }
         match handshake::admit(request, Parameters::parse(request.query), settings, self.shared.key.get()) {
             Ok(Admitted::New(revision)) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use omnivox_core::name::CHANNEL_NAME_BYTES_MAX;
+use omnivox_core::origin::Origins;
 
 /// The settings of one mounted Socket.IO (or bare Engine.IO) endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub struct SocketIoSettings {
     pub recovery: Option<RecoverySettings>,
     /// Which namespaces there are.
     pub namespaces: NamespaceSettings,
-    /// The browser origins that may poll.
-    pub cors_origins: CorsOrigins,
+    /// The browser origins that may poll from another site: exact ones or `https://*.example.org`, with cookies; `*` without.
+    pub cors_origins: Origins,
     /// The name of a cookie that carries the session id for load balancers.
     pub cookie: Option<String>,
     /// Answers to polls of at least so many bytes are compressed for clients that take gzip or deflate; `None` compresses none.
@@ -81,17 +82,6 @@ impl NamespaceSettings {
     }
 }
 
-/// The browser origins that may poll from another site.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CorsOrigins {
-    /// None.
-    None,
-    /// All, without cookies.
-    Any,
-    /// These, with cookies.
-    Listed(Vec<String>),
-}
-
 /// Which transports are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transports {
@@ -127,7 +117,7 @@ impl Default for SocketIoSettings {
             allow_eio3: false,
             recovery: Some(RecoverySettings::default()),
             namespaces: NamespaceSettings::Any,
-            cors_origins: CorsOrigins::None,
+            cors_origins: Origins::default(),
             cookie: None,
             compress_from: Some(1024),
             transports: Transports { polling: true, websocket: true, upgrades: true },
@@ -149,7 +139,7 @@ impl SocketIoSettings {
             connect_timeout: Duration::from_secs(1),
             recovery: None,
             api_path: None,
-            cors_origins: CorsOrigins::Any,
+            cors_origins: Origins::new(vec!["*".to_owned()]),
             ..Self::default()
         }
     }

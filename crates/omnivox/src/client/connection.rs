@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::{Buf as _, BytesMut};
 use omnivox_wire::http1::{ChunkedDecoder, ChunkedPiece, HeadLimits, ResponseBody, ResponseHead, write_header};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -19,6 +20,8 @@ pub(crate) struct Access {
     pub(crate) target: Target,
     /// The token to show, if any.
     pub(crate) token: Option<Token>,
+    /// The API key to show instead, if any.
+    pub(crate) key: Option<ApiKey>,
     /// The file with the certificate authorities to trust; the system's when `None`.
     pub(crate) authorities: Option<PathBuf>,
 }
@@ -43,12 +46,33 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// An API key's id and secret; its `Debug` shows nothing of them.
+#[derive(Clone)]
+pub(crate) struct ApiKey(String);
+
+impl ApiKey {
+    /// Takes `id:secret`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((id, secret)) if !id.is_empty() && !secret.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err("an API key is `id:secret`".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ApiKey(…)")
+    }
+}
+
 impl Access {
     /// The headers that every request carries.
     pub(crate) fn headers(&self) -> Vec<(&'static str, String)> {
         let agent = ("User-Agent", concat!("omnivox/", env!("CARGO_PKG_VERSION")).to_owned());
-        let token = self.token.as_ref().map(|token| ("Authorization", format!("Bearer {}", token.0)));
-        std::iter::once(agent).chain(token).collect()
+        let token = self.token.as_ref().map(|token| format!("Bearer {}", token.0));
+        let key = self.key.as_ref().map(|key| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(&key.0)));
+        std::iter::once(agent).chain(key.or(token).map(|shown| ("Authorization", shown))).collect()
     }
 }
 

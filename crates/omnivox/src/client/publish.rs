@@ -3,7 +3,8 @@
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::connection::{ANSWER_TIME_MAX, Access, Connection, Request};
+use super::api;
+use super::connection::Access;
 use super::trouble::Trouble;
 
 /// What is to be published.
@@ -31,19 +32,7 @@ impl Draft<'_> {
 
 /// Publishes and gives the server's answer, on one line.
 pub(crate) async fn publish(access: &Access, draft: &Draft<'_>) -> Result<String, Trouble> {
-    let mut connection = Connection::open(access).await?;
-    let path = access.target.path(PATH, &[]);
-    let body = draft.body();
-    let request = Request { method: "POST", path: &path, headers: access.headers(), body: Some(body.as_bytes()) };
-    let head = connection.request(&request, ANSWER_TIME_MAX).await?;
-    let answer = connection.whole(&head).await?;
-    if !(200..300).contains(&head.status()) {
-        return Err(Trouble::from_status(head.status(), PATH, &answer));
-    }
-    match serde_json::from_slice::<&RawValue>(&answer) {
-        Ok(answer) => Ok(answer.get().replace(['\r', '\n'], " ")),
-        Err(_) => Err(Trouble::Protocol(format!("{PATH} answered no JSON"))),
-    }
+    api::post(access, PATH, &draft.body()).await
 }
 
 const PATH: &str = "/v1/publish";

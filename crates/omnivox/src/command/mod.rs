@@ -8,6 +8,7 @@ mod documents;
 mod import;
 mod init;
 mod publish;
+mod revoke;
 mod serve;
 mod subscribe;
 mod turn;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Publish(wish) => client(publish::run(&wish)),
         Command::Subscribe(wish) => client(subscribe::run(wish)),
+        Command::Revoke(wish) => client(revoke::run(&wish)),
         Command::Turn(settings) => turn::run(&settings),
         Command::Init(wish) => init::run(&wish),
         Command::Token(wish) => credentials::token(&wish),

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use omnivox_auth::secret::{Secret, WeakSecret};
 use omnivox_core::app::Retention;
+use omnivox_core::origin::Origins;
 use omnivox_core::{App, AppId, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
 use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
-use omnivox_dialects::socketio::{CorsOrigins, NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
+use omnivox_dialects::socketio::{NamespaceSettings as SocketIoNamespaces, RecoverySettings, SocketIo, SocketIoSettings};
 use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_server::ServerConfig;
 use omnivox_server::config::{AdminGate, DrainPace, HostGate};
@@ -49,7 +50,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
-    let server = &config.server;
+    let (server, origins) = (&config.server, origins(config));
     Ok(ServerConfig {
         shards: (server.shards > 0).then_some(server.shards),
         limits: config.limits.to_core(),
@@ -73,7 +74,8 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         admin,
         traces,
         webhooks,
-        ..ServerConfig::new(server.listen.clone(), apps, dialects(config))
+        origins: origins.clone(),
+        ..ServerConfig::new(server.listen.clone(), apps, dialects(config, &origins))
     })
 }
 
@@ -97,31 +99,31 @@ fn outgoing(section: &settings::OutgoingSection) -> OutgoingSettings {
 }
 
 /// Every client protocol that is served.
-fn dialects(config: &Config) -> Vec<Arc<dyn Dialect>> {
-    let mut dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(Native::new(native(config)))];
+fn dialects(config: &Config, origins: &Origins) -> Vec<Arc<dyn Dialect>> {
+    let mut dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(Native::new(native(config, origins)))];
     if config.socketio.suites {
         dialects.push(Arc::new(SocketIo::new(SocketIoSettings::socketio_suite())));
         dialects.push(Arc::new(SocketIo::new(SocketIoSettings::engineio_suite())));
     } else if config.socketio.enabled {
-        dialects.push(Arc::new(SocketIo::new(socketio(config))));
+        dialects.push(Arc::new(SocketIo::new(socketio(config, origins))));
     }
     if config.mercure.enabled {
-        dialects.push(Arc::new(Mercure::new(mercure(config))));
+        dialects.push(Arc::new(Mercure::new(mercure(config, origins))));
     }
     if config.peerjs.enabled {
-        dialects.push(Arc::new(PeerJs::new(peerjs(config))));
+        dialects.push(Arc::new(PeerJs::new(peerjs(config, origins))));
     }
     dialects
 }
 
 /// The settings of PeerJS.
-fn peerjs(config: &Config) -> PeerJsSettings {
+fn peerjs(config: &Config, origins: &Origins) -> PeerJsSettings {
     let section = &config.peerjs;
     PeerJsSettings {
         path: section.path.clone(),
         key: section.key.clone(),
         discovery: section.discovery,
-        cors_origins: origins(config),
+        cors_origins: origins.clone(),
         alive_time_max: section.alive_time_max_ms,
         wait_time_max: section.wait_time_max_ms,
         message_bytes_max: config.limits.message_bytes_max,
@@ -130,7 +132,7 @@ fn peerjs(config: &Config) -> PeerJsSettings {
 }
 
 /// The settings of Mercure.
-fn mercure(config: &Config) -> MercureSettings {
+fn mercure(config: &Config, origins: &Origins) -> MercureSettings {
     let section = &config.mercure;
     MercureSettings {
         limits: config.limits.to_core(),
@@ -139,16 +141,15 @@ fn mercure(config: &Config) -> MercureSettings {
         subscriptions: section.subscriptions,
         cookie_name: section.cookie_name.clone(),
         publish_origins: section.publish_origins.clone(),
-        cors_origins: origins(config),
+        cors_origins: origins.clone(),
         authorization_servers: section.authorization_servers.clone(),
         public_origin: section.public_origin.as_ref().map(|origin| origin.trim_end_matches('/').to_owned()),
     }
 }
 
 /// The settings of Socket.IO.
-fn socketio(config: &Config) -> SocketIoSettings {
+fn socketio(config: &Config, origins: &Origins) -> SocketIoSettings {
     let section = &config.socketio;
-    let origins = origins(config);
     SocketIoSettings {
         path: section.path.clone(),
         ping_interval: section.ping_interval_ms,
@@ -165,11 +166,7 @@ fn socketio(config: &Config) -> SocketIoSettings {
             [] => SocketIoNamespaces::Any,
             listed => SocketIoNamespaces::Listed(listed.to_vec()),
         },
-        cors_origins: match origins.as_slice() {
-            [] => CorsOrigins::None,
-            listed if listed.iter().any(|origin| origin == "*") => CorsOrigins::Any,
-            _ => CorsOrigins::Listed(origins),
-        },
+        cors_origins: origins.clone(),
         cookie: section.cookie.clone(),
         compress_from: section.compression.then_some(section.compression_bytes_min),
         attachments_max: section.attachments_max,
@@ -181,13 +178,13 @@ fn socketio(config: &Config) -> SocketIoSettings {
 }
 
 /// The origins that some app lets in.
-fn origins(config: &Config) -> Vec<String> {
+fn origins(config: &Config) -> Origins {
     let all: BTreeSet<&String> = config.app.iter().flat_map(|app| &app.allowed_origins).collect();
-    all.into_iter().cloned().collect()
+    Origins::new(all.into_iter().cloned().collect())
 }
 
 /// The settings of the native dialect.
-fn native(config: &Config) -> NativeSettings {
+fn native(config: &Config, origins: &Origins) -> NativeSettings {
     NativeSettings {
         limits: config.limits.to_core(),
         aliases: config.route.iter().map(settings::Route::to_alias).collect(),
@@ -195,7 +192,7 @@ fn native(config: &Config) -> NativeSettings {
         ws_pong_timeout: config.heartbeat.ws_pong_timeout_ms,
         sse_comment: config.heartbeat.sse_comment_interval_ms,
         retry_ms: config.native.sse_retry_ms,
-        cors_origins: origins(config),
+        cors_origins: origins.clone(),
         cookie_name: Some(config.native.cookie_name.clone()).filter(|name| !name.is_empty()),
         connect_time_max: config.native.connect_time_max_ms,
         echo: None,

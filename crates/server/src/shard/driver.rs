@@ -243,19 +243,8 @@ impl Shard {
             self.leave_pattern(*seat);
         }
         if let (Some(entries), Some(principal)) = (slot.entries, &slot.principal) {
-            for Entry { channel, key, going } in *entries {
-                if key.starts_with(SEAT_MARK) {
-                    let grace = if slot.sent_away { Duration::ZERO } else { self.common.hub.limits().seat_grace };
-                    keep_seat(self.common.hub.clone(), principal.clone(), (channel, session_id, key), grace);
-                    continue;
-                }
-                let hub = &self.common.hub;
-                let leaving = hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session_id, &key);
-                match going {
-                    Some(going) => background(hub.tell(&principal.app, leaving, *going)),
-                    None => background(leaving),
-                }
-            }
+            let grace = if slot.sent_away { Duration::ZERO } else { self.common.hub.limits().seat_grace };
+            entries.into_iter().for_each(|entry| self.end_entry(session_id, principal, entry, grace));
         }
         if let Some(promoted) = slot.promoted.and_then(|key| self.conns.get_mut(key as usize)) {
             promoted.direct.get_or_insert_default().append(slot.outbox);
@@ -265,6 +254,19 @@ impl Shard {
                 conn.session = None;
                 self.begin_close(*key);
             }
+        }
+    }
+
+    /// Takes a session's entry out of its presence set; a seat is kept for it for the time of `grace`.
+    pub(super) fn end_entry(&self, session: SessionId, principal: &Arc<Principal>, entry: Entry, grace: Duration) {
+        let (hub, Entry { channel, key, going }) = (&self.common.hub, entry);
+        if key.starts_with(SEAT_MARK) {
+            return keep_seat(hub.clone(), principal.clone(), (channel, session, key), grace);
+        }
+        let leaving = hub.presence().leave(&ChannelKey::new(&principal.app, &channel), session, &key);
+        match going {
+            Some(going) => background(hub.tell(&principal.app, leaving, *going)),
+            None => background(leaving),
         }
     }
 

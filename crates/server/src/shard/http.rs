@@ -517,7 +517,19 @@ pub(crate) fn error(status: u16, code: &str, words: &str) -> Response {
 
 /// What whoever goes too fast is told.
 pub(crate) fn throttled(refused: Refused) -> Response {
-    error(429, "limit_exceeded", &format!("{} (limits.{})", refused.words, refused.setting)).header("retry-after", "1")
+    let seconds = refused.after.as_millis().div_ceil(1000);
+    error(429, "limit_exceeded", &format!("{} (limits.{})", refused.words, refused.setting)).header("retry-after", seconds.to_string())
+}
+
+/// The same for an `EventSource`, which would never come back after another status: a stream that only says when to open the next one.
+pub(crate) fn throttled_stream(refused: Refused) -> Response {
+    let told = format!(
+        "event: error\nretry: {}\ndata: {{\"code\":\"limit_exceeded\",\"message\":\"{} (limits.{})\"}}\n\n",
+        refused.after.as_millis(),
+        refused.words,
+        refused.setting
+    );
+    Response::with_body(200, "text/event-stream", told).header("cache-control", "no-store")
 }
 
 /// An answer after which the connection ends.

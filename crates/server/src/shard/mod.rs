@@ -52,7 +52,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use self::conn::{Conn, Mode, SlotRef};
 use self::driver::Work;
-pub(crate) use self::http::{error, last_answer, throttled};
+pub(crate) use self::http::{error, last_answer, throttled, throttled_stream};
 pub(crate) use self::io::Io;
 pub use self::io::Stream;
 pub(crate) use self::review::Inquiry;
@@ -79,6 +79,8 @@ const NEWS_MAX: usize = 512;
 pub(crate) struct Common {
     pub hub: Arc<Hub>,
     pub router: Router,
+    /// The pages that may read answers.
+    pub origins: omnivox_core::origin::Origins,
     pub metrics: Vec<Arc<ShardMetrics>>,
     pub outbox_limits: OutboxLimits,
     pub head_limits: omnivox_wire::http1::HeadLimits,

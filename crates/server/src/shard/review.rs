@@ -1,11 +1,15 @@
 //! Sessions against the rules of the moment: after new settings, and after a session has shown another credential.
 //!
-//! A session whose credential would no longer be let in ends; one that may no longer read some of its channels loses those. What it may do from
+//! A session whose credential would no longer be let in ends; one that may no longer read some of its channels loses those, and where it may
+//! no longer be seen its entries end. What it may do from
 //! now on is decided with the new rules anyway.
 //!
 //! Invariant: a turn looks at so many sessions and no more, so that a reload does not hold up who is served.
 
+use std::time::Duration;
+
 use omnivox_core::app::App;
+use omnivox_core::channel::Seating;
 use omnivox_core::command::{CloseReason, Connection, Control};
 use omnivox_core::grants::{Permissions, decide};
 use omnivox_core::name::{AppId, UserId};
@@ -58,7 +62,10 @@ impl Shard {
     pub(super) fn review(&mut self, at: SlotRef) {
         let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
         match self.common.hub.review(&principal) {
-            Ok(entry) => self.review_seats(at, &entry.app),
+            Ok(entry) => {
+                self.review_seats(at, &entry.app);
+                self.review_entries(at, &entry.app);
+            }
             Err(refused) => {
                 tracing::debug!(%refused, "a session is no longer let in");
                 self.close_session(at, CloseReason::Expired);
@@ -69,16 +76,31 @@ impl Shard {
     fn review_seats(&mut self, at: SlotRef, app: &App) {
         let Some(slot) = self.sessions.get(at.slot as usize) else { return };
         let Some(principal) = &slot.principal else { return };
-        let lost: Vec<u32> = slot
-            .seats
-            .iter()
-            .map(|seat| seat.channel)
-            .filter(|channel| !decide(app, principal, &self.table.channel(*channel).key.channel, Permissions::SUBSCRIBE).allowed)
-            .collect();
+        let granted = |seat: &Seating, wanted| decide(app, principal, &self.table.channel(seat.channel).key.channel, wanted).allowed;
+        // Who sees the members has a subscription that needs the right to see them.
+        let wanted = |seat: &Seating| match self.table.sees_presence(*seat) {
+            true => Permissions::SUBSCRIBE.with(Permissions::PRESENCE),
+            false => Permissions::SUBSCRIBE,
+        };
+        let lost: Vec<u32> = slot.seats.iter().filter(|seat| !granted(seat, wanted(seat))).map(|seat| seat.channel).collect();
         for channel in lost {
             let name = self.table.channel(channel).key.channel.clone();
             self.give_up_seat(at, channel);
             self.work.push_back(Work::Control(at, Control::Unsubscribed(name)));
+        }
+    }
+
+    /// Ends the entries in presence sets that it may no longer have.
+    fn review_entries(&mut self, at: SlotRef, app: &App) {
+        let session = self.session_id(at);
+        let Some(slot) = self.slot(at) else { return };
+        let (Some(principal), Some(entries)) = (slot.principal.clone(), slot.entries.as_mut()) else { return };
+        let (kept, lost) = std::mem::take(&mut **entries)
+            .into_iter()
+            .partition(|entry| decide(app, &principal, &entry.channel, Permissions::PRESENCE).allowed);
+        **entries = kept;
+        for entry in lost {
+            self.end_entry(session, &principal, entry, Duration::ZERO);
         }
     }
 

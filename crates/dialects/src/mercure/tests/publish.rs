@@ -2,6 +2,7 @@
 
 use super::{check, first, mercure, second};
 use crate::mercure::{Mercure, MercureSettings};
+use omnivox_core::origin::Origins;
 use omnivox_testkit::transcript;
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded";
@@ -251,7 +252,7 @@ fn several_cookies_of_one_name_are_refused() {
 
 #[test]
 fn pages_of_other_origins_are_told_what_they_may_read() {
-    let cors_origins = vec!["https://app.example".to_owned()];
+    let cors_origins = Origins::new(vec!["https://app.example".to_owned()]);
     transcript::check(
         &Mercure::new(MercureSettings { cors_origins, ..MercureSettings::default() }),
         "

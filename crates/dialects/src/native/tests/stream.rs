@@ -3,6 +3,7 @@
 use super::{check, native};
 use crate::native::{Native, NativeSettings};
 use omnivox_core::Framing;
+use omnivox_core::origin::Origins;
 use omnivox_testkit::transcript::{self, Stage};
 
 #[test]
@@ -242,7 +243,7 @@ fn bodies_without_chunks_are_plain() {
 
 #[test]
 fn pages_of_other_origins_are_told_what_they_may_read() {
-    let cors_origins = vec!["https://app.example.org".to_owned()];
+    let cors_origins = Origins::new(vec!["https://app.example.org".to_owned()]);
     transcript::check(
         &Native::new(NativeSettings { cors_origins, ..NativeSettings::default() }),
         r#"

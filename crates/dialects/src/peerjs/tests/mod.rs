@@ -1,5 +1,6 @@
 //! Transcripts of PeerJS: the handshake, messages between peers, those who are absent, and the HTTP paths.
 
+use omnivox_core::origin::Origins;
 use omnivox_testkit::transcript;
 
 use super::*;
@@ -171,7 +172,7 @@ fn the_http_paths_answer() {
 fn peers_are_listed_only_where_that_is_wanted() {
     let settings = PeerJsSettings {
         discovery: true,
-        cors_origins: vec!["https://a.example".to_owned()],
+        cors_origins: Origins::new(vec!["https://a.example".to_owned()]),
         path: "/".to_owned(),
         ..PeerJsSettings::default()
     };

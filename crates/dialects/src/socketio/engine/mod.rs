@@ -30,6 +30,7 @@ pub(super) use self::queue::Outgoing;
 use self::queue::{Queue, Style};
 use super::Shared;
 use super::codes::Refused;
+use super::cors;
 use super::handshake::{Parameters, Transport, transport_of};
 
 /// The version of Engine.IO that a client speaks; it decides the version of Socket.IO too.
@@ -172,7 +173,7 @@ impl Engine {
     /// Status and headers of every poll's answer.
     fn head(&self, request: &Request<'_>) -> Response {
         let head = Response::new(200).header("cache-control", "no-store");
-        self.shared.settings.cors_origins.allow(request, head)
+        cors::allow(&self.shared.settings.cors_origins, request, head)
     }
 
     /// How the answer to a poll of revision 3 has to look.
@@ -188,7 +189,7 @@ impl Engine {
     }
 
     fn refuse(&self, exchange: ExchangeId, status: u16, request: &Request<'_>, actions: &mut Actions) {
-        actions.respond(exchange, self.shared.settings.cors_origins.allow(request, Response::new(status)));
+        actions.respond(exchange, cors::allow(&self.shared.settings.cors_origins, request, Response::new(status)));
     }
 
     /// A further request of the session.
@@ -198,7 +199,7 @@ impl Engine {
             return Brought::Nothing;
         }
         if let Current::WebSocket(_) = self.current {
-            let response = self.shared.settings.cors_origins.allow(request, Refused::BadRequest.response(false));
+            let response = cors::allow(&self.shared.settings.cors_origins, request, Refused::BadRequest.response(false));
             actions.respond(exchange, response);
             return Brought::Nothing;
         }
@@ -255,7 +256,7 @@ impl Engine {
 
     /// How the poll is answered: one value for all that come from the same origin and take the same coding.
     fn drain(&self, request: &Request<'_>) -> Arc<Drain> {
-        let origin = self.shared.settings.cors_origins.told(request);
+        let origin = cors::told(&self.shared.settings.cors_origins, request);
         let compress = self.compression(request);
         self.shared.drains.take(origin, compress.map(|(coding, _)| coding), || {
             let head = self.head(request).header("content-type", POLL_TYPE);
@@ -472,7 +473,7 @@ impl Engine {
     /// Answers a request of a session that is over.
     pub(super) fn too_late(&self, exchange: ExchangeId, request: &Request<'_>, actions: &mut Actions) {
         let refused = Refused::SessionUnknown.response(request.is_websocket());
-        actions.respond(exchange, self.shared.settings.cors_origins.allow(request, refused));
+        actions.respond(exchange, cors::allow(&self.shared.settings.cors_origins, request, refused));
     }
 
     /// Whether a poll waits.

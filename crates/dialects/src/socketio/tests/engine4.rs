@@ -1,7 +1,8 @@
 //! Engine.IO 4 against the echo: the cases of the protocol's own suite, and the rules that it does not try.
 
-use super::super::{CorsOrigins, SocketIoSettings, Transports};
+use super::super::{SocketIoSettings, Transports};
 use super::check;
+use omnivox_core::origin::Origins;
 
 fn echo(text: &str) {
     check(SocketIoSettings::engineio_suite(), text);
@@ -333,7 +334,7 @@ fn clients_say_goodbye() {
 fn cross_origin_rules() {
     let settings = |origins| SocketIoSettings { cors_origins: origins, ..SocketIoSettings::engineio_suite() };
     check(
-        settings(CorsOrigins::Listed(vec!["https://a.example".to_owned()])),
+        settings(Origins::new(vec!["https://a.example".to_owned()])),
         r#"
         > GET /engine.io/?EIO=4&transport=polling
             origin: https://a.example
@@ -368,7 +369,7 @@ fn cross_origin_rules() {
         "#,
     );
     check(
-        settings(CorsOrigins::None),
+        settings(Origins::default()),
         "> GET /engine.io/?EIO=4&transport=polling\n    origin: https://a.example\n< 200 …\n    !access-control-allow-origin\n    !vary",
     );
 }
