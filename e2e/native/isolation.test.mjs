@@ -33,7 +33,7 @@ class Side {
     Object.assign(this, { server, id, key });
     this.mark = `of-${id}-${secret().slice(0, 16)}`;
     const grants = { '*': ['subscribe', 'publish', 'presence', 'history'], '/.well-known/mercure/subscriptions*': ['subscribe'] };
-    this.token = token(key, claims({ aud: id, channels: grants, mercure: { subscribe: ['*'], publish: ['*'] }, info: { mark: this.mark } }));
+    this.token = token(key, claims({ aud: id, jti: 'the same id', channels: grants, mercure: { subscribe: ['*'], publish: ['*'] }, info: { mark: this.mark } }));
     this.headers = { authorization: `Bearer ${this.token}` };
     this.manager = { authorization: basic(id, key) };
   }
@@ -149,5 +149,13 @@ for (const seed of SEEDS) {
     for (const name of [...CHANNELS.slice(2), 'ana', left.id, left.mark, right.mark]) {
       assert.ok(!text.includes(`"${name}"`) && !text.includes(left.mark), `metrics name nobody: ${name}`);
     }
+    // Both have a user `ana` with a token of the same id; what one back end revokes the other does not.
+    for (const whom of [{ token: 'the same id' }, { user: 'ana' }]) {
+      assert.equal((await left.ask('POST', '/v1/revoke', whom, left.manager)).status, 200);
+    }
+    assert.equal((await within(left.socket.closed, 'the revoked one to be ended')).code, 4403);
+    assert.equal((await left.ask('GET', '/v1/history?channel=a')).status, 401);
+    assert.equal((await right.socket.call({ type: 'ping' })).type, 'pong', `seed ${seed}: the other's ana stays`);
+    assert.equal((await right.ask('GET', '/v1/history?channel=a')).status, 200);
   });
 }
