@@ -133,7 +133,11 @@ impl History {
         (page, more)
     }
 
+    /// Where what `before` says begins to be false. Who asks mostly has all of it, so the last one is looked at first.
     fn after(&self, before: impl Fn(&Publication, usize) -> bool) -> usize {
+        if self.entries.back().is_none_or(|(publication, place)| before(publication, *place)) {
+            return self.entries.len();
+        }
         self.entries.partition_point(|(publication, place)| before(publication, *place))
     }
 }

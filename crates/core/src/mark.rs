@@ -69,9 +69,9 @@ impl Mark {
             return Ok(Self::Earliest);
         }
         let Some(at) = text.bytes().position(|byte| matches!(byte, b'-' | b'.')) else {
-            return number(text, 10).map(Self::Offset);
+            return number::<10>(text).map(Self::Offset);
         };
-        let (epoch, count) = (Epoch(number(&text[..at], 36)?), number(&text[at + 1..], 10)?);
+        let (epoch, count) = (Epoch(number::<36>(&text[..at])?), number::<10>(&text[at + 1..])?);
         Ok(match text.as_bytes()[at] {
             b'-' => Self::Position(Position { epoch, offset: count }),
             _ => Self::Cursor(Cursor { epoch, stamp: count }),
@@ -97,15 +97,30 @@ impl Epoch {
 }
 
 /// A number in base 10 or 36, of digits and small letters alone.
-fn number(text: &str, radix: u64) -> Result<u64, InvalidMark> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(u64::from(byte - b'0')),
-        b'a'..=b'z' => Some(u64::from(byte - b'a') + 10).filter(|digit| *digit < radix),
-        _ => None,
-    };
-    let add = |sum: u64, byte: u8| sum.checked_mul(radix)?.checked_add(digit(byte)?);
-    if text.is_empty() { None } else { text.bytes().try_fold(0, add) }.ok_or(InvalidMark)
+fn number<const RADIX: u64>(text: &str) -> Result<u64, InvalidMark> {
+    // So many digits fit, whatever they are.
+    let (safe, rest) = text.as_bytes().split_at(text.len().min(12));
+    let digit = |byte: &u8| Some(u64::from(DIGITS[usize::from(*byte)])).filter(|digit| *digit < RADIX).ok_or(InvalidMark);
+    let mut sum = 0u64;
+    for byte in safe {
+        sum = sum * RADIX + digit(byte)?;
+    }
+    for byte in rest {
+        sum = sum.checked_mul(RADIX).and_then(|sum| sum.checked_add(digit(byte).ok()?)).ok_or(InvalidMark)?;
+    }
+    if safe.is_empty() { Err(InvalidMark) } else { Ok(sum) }
 }
+
+/// What each byte is worth as a digit, 255 for none: a table, because every poll brings a mark.
+static DIGITS: [u8; 256] = {
+    let mut table = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 36 {
+        table[if value < 10 { b'0' + value } else { b'a' + value - 10 } as usize] = value;
+        value += 1;
+    }
+    table
+};
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

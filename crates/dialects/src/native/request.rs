@@ -22,7 +22,7 @@ impl<'a> Parameters<'a> {
     /// Decodes the query; a pair that can't be decoded is refused, whatever it was to mean.
     pub(super) fn parse(request: &Request<'a>) -> Result<Self, Refusal> {
         let mut pairs = SmallVec::new();
-        for pair in Query::new(request.query) {
+        for pair in Query::of_text(request.query) {
             pairs.push(pair?);
         }
         Ok(Self(pairs))
@@ -164,8 +164,11 @@ pub(super) fn fitting_mark(mark: Mark, channels: &[ChannelName], patterns: &[Pat
 /// The command that introduces the client of a request.
 pub(super) fn connect(request: &Request<'_>, parameters: &Parameters<'_>, cookie_name: Option<&str>) -> Result<Connecting, Refusal> {
     let credential = credential(request, parameters, cookie_name)?;
-    let host = request.header("host").map(Into::into);
-    Ok(Connecting(Box::new(Connect { credential, host, origin: request.header("origin").map(Into::into) })))
+    let origin = request.header("origin");
+    // Where the client believes to be matters only beside what a browser says of the page.
+    let told = origin.is_some() || matches!(credential, Credential::Cookie(_));
+    let host = request.header("host").filter(|_| told).map(Into::into);
+    Ok(Connecting(Box::new(Connect { credential, host, origin: origin.map(Into::into) })))
 }
 
 /// What the request shows: what a page or program put there counts before what the browser sends by itself.

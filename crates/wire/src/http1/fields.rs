@@ -86,11 +86,23 @@ impl Fields {
 
     /// The values of the fields called `name`, letter case aside.
     pub(super) fn values<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let named = move |field: &&Field| {
+        self.named(name).map(|field| self.slice(&(field.value_start..field.value_end)))
+    }
+
+    /// The first value of `name`, when it is UTF-8.
+    pub(super) fn value_text(&self, name: &str) -> Option<&str> {
+        let range = self.named(name).next().map(|field| field.value_start..field.value_end)?;
+        match &self.bytes {
+            HeadBytes::Text(text) => text.get(usize::from(range.start)..usize::from(range.end)),
+            HeadBytes::Other(_) => str::from_utf8(self.slice(&range)).ok(),
+        }
+    }
+
+    fn named<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Field> + use<'a, 'n> {
+        self.table.iter().filter(move |field| {
             usize::from(field.name_end - field.start) == name.len()
                 && self.slice(&(field.start..field.name_end)).eq_ignore_ascii_case(name.as_bytes())
-        };
-        self.table.iter().filter(named).map(|field| self.slice(&(field.value_start..field.value_end)))
+        })
     }
 
     /// The only value of `name`; an error when there are two.

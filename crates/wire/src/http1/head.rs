@@ -95,7 +95,7 @@ impl RequestHead {
 
     /// The same as text, when it is UTF-8.
     pub fn header_text(&self, name: &str) -> Option<&str> {
-        self.header(name).and_then(|value| str::from_utf8(value).ok())
+        self.fields.value_text(name)
     }
 
     /// Every field called `name`.

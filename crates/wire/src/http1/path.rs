@@ -78,7 +78,22 @@ impl From<QueryError> for PathError {
 
 /// Checks a raw path, still percent-encoded.
 pub fn check(path: &str) -> Result<(), PathError> {
-    segments(path).map(drop)
+    if is_plain(path) { Ok(()) } else { segments(path).map(drop) }
+}
+
+/// Whether a path is made of plain words, as nearly every one is: nothing to decode, no dot, no two slashes in a row.
+fn is_plain(path: &str) -> bool {
+    let mut behind_slash = false;
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let twice = byte == b'/' && behind_slash;
+            behind_slash = byte == b'/';
+            !twice && is_plain_byte(byte) | (byte == b'/')
+        })
+}
+
+fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 /// The decoded segments of a raw path; a slash at the end adds none.
@@ -99,7 +114,7 @@ fn check_segment(segment: &str) -> Result<(), PathError> {
         return Err(PathError::EmptySegment);
     }
     // Most segments are plain words: nothing to decode, and no dot that could mean a directory.
-    if segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+    if segment.bytes().all(is_plain_byte) {
         return Ok(());
     }
     let decoded = percent_decode(segment.as_bytes())?;

@@ -11,11 +11,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// The pairs of a query string or form, decoded one by one; a copy is made only of what has escapes.
 #[derive(Clone, Debug)]
 pub struct Query<'q> {
-    rest: Option<&'q [u8]>,
+    bytes: &'q [u8],
+    /// The same, when it is known to be text.
+    text: Option<&'q str>,
+    /// Where the next pair begins; behind the end when there is none.
+    at: usize,
 }
 
 /// A name or value that can't be decoded.
@@ -51,7 +56,19 @@ impl std::error::Error for QueryError {}
 impl<'q> Query<'q> {
     /// The pairs of `text`: what follows a `?`, or the body of a form.
     pub fn new<T: AsRef<[u8]> + ?Sized>(text: &'q T) -> Self {
-        Self { rest: Some(text.as_ref()) }
+        Self { bytes: text.as_ref(), text: None, at: 0 }
+    }
+
+    /// The pairs of what follows a `?`, which is text already: what has no escapes need not be checked again.
+    pub fn of_text(text: &'q str) -> Self {
+        Self { bytes: text.as_bytes(), text: Some(text), at: 0 }
+    }
+
+    fn decode(&self, range: Range<usize>) -> Result<Cow<'q, str>, QueryError> {
+        match self.text.and_then(|text| text.get(range.clone())) {
+            Some(plain) if !has_escape(plain.as_bytes()) => Ok(Cow::Borrowed(plain)),
+            _ => decode(&self.bytes[range], true),
+        }
     }
 
     /// The first value called `name`.
@@ -75,19 +92,33 @@ impl<'q> Iterator for Query<'q> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let rest = self.rest?;
-            let end = memchr::memchr(b'&', rest);
-            self.rest = end.map(|end| &rest[end + 1..]);
-            let pair = &rest[..end.unwrap_or(rest.len())];
-            if pair.is_empty() {
+            let start = self.at;
+            let rest = self.bytes.get(start..)?;
+            let end = start + find(b'&', rest).unwrap_or(rest.len());
+            self.at = end + 1;
+            if start == end {
                 continue;
             }
-            let equals = memchr::memchr(b'=', pair);
-            let name = &pair[..equals.unwrap_or(pair.len())];
-            let value = equals.map_or(&[][..], |equals| &pair[equals + 1..]);
-            return Some(decode(name, true).and_then(|name| Ok((name, decode(value, true)?))));
+            let equals = find(b'=', &self.bytes[start..end]).map_or(end, |equals| start + equals);
+            let name = self.decode(start..equals);
+            return Some(name.and_then(|name| Ok((name, self.decode((equals + 1).min(end)..end)?))));
         }
     }
+}
+
+/// Looks for a byte. Most pairs are short, and there a plain loop takes fewer instructions than the way into a vectorised search.
+fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    let near = &bytes[..bytes.len().min(NEAR_BYTES)];
+    let found = near.iter().position(|byte| *byte == wanted);
+    found.or_else(|| memchr::memchr(wanted, &bytes[near.len()..]).map(|at| near.len() + at))
+}
+
+/// Bytes that are looked at one by one.
+const NEAR_BYTES: usize = 24;
+
+/// Whether there is anything to decode.
+fn has_escape(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
 /// Decodes `%xx` escapes to UTF-8 text; a `+` stays what it is, as paths want it.
