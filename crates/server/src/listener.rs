@@ -16,8 +16,9 @@ use std::time::Duration;
 use omnivox_core::http::Response;
 use omnivox_core::origin::Reader;
 use omnivox_wire::http1::RequestHead;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::admission::{Refused, Share};
@@ -44,7 +45,7 @@ pub(crate) async fn run(listener: Listener, common: Arc<Common>, user_timeout: D
     let Listener { socket, tls, proxied } = listener;
     let taking = async {
         match socket {
-            Bound::Tcp(socket) => take_tcp(TcpListener::from_std(socket)?, tls, proxied, &common, user_timeout).await,
+            Bound::Tcp(socket) => take_tcp(socket, tls, proxied, &common, user_timeout).await,
             Bound::Unix(file) => take_unix(&UnixListener::from_std(file.listener()?)?, &common).await,
         }
     };
@@ -57,14 +58,19 @@ pub(crate) async fn run(listener: Listener, common: Arc<Common>, user_timeout: D
     }
 }
 
-async fn take_tcp(socket: TcpListener, tls: bool, proxied: bool, common: &Arc<Common>, user_timeout: Duration) -> io::Result<()> {
+async fn take_tcp(socket: std::net::TcpListener, tls: bool, proxied: bool, common: &Arc<Common>, user_timeout: Duration) -> io::Result<()> {
+    // Linux gives a connection what the listening socket has, so that no connection costs a call for it.
+    let options = socket2::SockRef::from(&socket);
+    let _ = options.set_tcp_user_timeout(Some(user_timeout));
+    let _ = options.set_tcp_nodelay(true);
+    #[expect(deprecated, reason = "what replaces it is unsafe, and a listener of the standard library is all that it asks for")]
+    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
     loop {
-        match socket.accept().await {
+        // Taken without the runtime's own way, which would watch each connection here before its shard does.
+        match socket.async_io(Interest::READABLE, std::net::TcpListener::accept).await {
             Ok((stream, peer)) => {
-                let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout));
-                let _ = stream.set_nodelay(true);
                 let peer = Peer { ip: peer.ip().to_canonical(), secure: tls };
-                place(stream, |stream: TcpStream| stream.into_std().map(Socket::Tcp), peer, tls, proxied, common);
+                place(stream, peer, tls, proxied, common);
             }
             Err(error) => out_of_breath(&error).await,
         }
@@ -76,10 +82,41 @@ async fn take_unix(socket: &UnixListener, common: &Arc<Common>) -> io::Result<()
         match socket.accept().await {
             Ok((stream, _)) => {
                 let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: false };
-                place(stream, |stream: UnixStream| stream.into_std().map(Socket::Unix), peer, false, false, common);
+                place(stream, peer, false, false, common);
             }
             Err(error) => out_of_breath(&error).await,
         }
+    }
+}
+
+/// A connection that was just taken.
+trait Taken {
+    /// As a shard takes it over.
+    fn into_socket(self) -> io::Result<Socket>;
+
+    /// As the front door itself speaks over it.
+    fn into_stream(self) -> io::Result<impl Stream + 'static>;
+}
+
+impl Taken for std::net::TcpStream {
+    fn into_socket(self) -> io::Result<Socket> {
+        self.set_nonblocking(true)?;
+        Ok(Socket::Tcp(self))
+    }
+
+    fn into_stream(self) -> io::Result<impl Stream + 'static> {
+        self.set_nonblocking(true)?;
+        TcpStream::from_std(self)
+    }
+}
+
+impl Taken for UnixStream {
+    fn into_socket(self) -> io::Result<Socket> {
+        self.into_std().map(Socket::Unix)
+    }
+
+    fn into_stream(self) -> io::Result<impl Stream + 'static> {
+        Ok(self)
     }
 }
 
@@ -90,14 +127,7 @@ async fn out_of_breath(error: &io::Error) {
 }
 
 /// Gives a connection to a shard, or turns it away.
-fn place<S: Stream + 'static>(
-    stream: S,
-    into_std: impl FnOnce(S) -> io::Result<Socket>,
-    peer: Peer,
-    tls: bool,
-    proxied: bool,
-    common: &Arc<Common>,
-) {
+fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<Common>) {
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
     let most = common.hub.limits().connections_max as u64;
     let trusted = common.live.load().proxies.trusts(peer.ip);
@@ -113,10 +143,10 @@ fn place<S: Stream + 'static>(
     let share = || if trusted { Ok(Share::default()) } else { common.admission.connect(peer.ip, now) };
     let share = match common.admission.connect_any(now).and_then(|()| share()) {
         Ok(share) => share,
-        Err(refused) => return turn_away(stream, tls, refused, common),
+        Err(refused) => return stream.into_stream().into_iter().for_each(|stream| turn_away(stream, tls, refused, common)),
     };
     let Some(shard) = (0..loads.len()).min_by_key(|shard| loads[*shard] + common.placed(*shard)) else { return };
-    match into_std(stream) {
+    match stream.into_socket() {
         Ok(socket) => {
             common.place_on(shard);
             let _ = common.doors[shard].send(Visit::Socket(Arrival { socket, peer, tls, proxied, share }));
