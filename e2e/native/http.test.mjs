@@ -112,6 +112,22 @@ test('a held poll is answered by the first publication, and by its timeout with 
   assert.deepEqual([silent.events, silent.last], [[], (await held).json.last]);
 });
 
+test('who waits gets a batch in one answer, and one event when it set a limit; HEAD is never held', async (t) => {
+  const server = await omnivox(t);
+  const { last } = (await server.get('/poll?channel=burst&timeout=0')).json;
+  const ask = (more = '') => server.get(`/poll?channel=burst&last=${last}&timeout=20${more}`);
+  const waiting = [ask(), ask(), ask('&limit=1')];
+  // Asking is a request itself.
+  const held = async () => Number((await server.get('/metrics')).text.match(/^omnivox_held_requests (\d+)$/m)[1]) - 1;
+  while (await held() < waiting.length);
+  await server.post('/publish', { messages: [1, 2, 3].map((number) => ({ channel: 'burst', event: 'e', data: number })) });
+  const answers = (await Promise.all(waiting)).map(({ json }) => json);
+  assert.deepEqual(answers.map(({ events }) => data(events)), [[1, 2, 3], [1, 2, 3], [1]]);
+  assert.deepEqual(answers.map(({ last: mark, events }) => mark === events.at(-1).id), [true, true, true]);
+  const head = await fetch(`${server.url}/poll?channel=burst&last=${answers[0].last}`, { method: 'HEAD' });
+  assert.deepEqual([head.status, await head.text()], [200, '']);
+});
+
 test('many polls of one client miss nothing and see nothing twice', async (t) => {
   const server = await omnivox(t);
   let { last } = (await server.get('/poll?channel=many&timeout=0')).json;

@@ -160,26 +160,27 @@ impl<K: Clone + Eq + Hash> ChannelTable<K> {
         presence: bool,
     ) -> (Seating, Waited) {
         let local = &mut self.channels[channel as usize];
-        let waited = local.take_gated(seat.member).map_or_else(Waited::default, |gated| Waited {
-            publications: gated.waiting.into_iter().filter(|(publication, place)| behind(publication, *place)).collect(),
-            gap: gated.overflowed,
-        });
+        let mut waited = local
+            .take_gated(seat.member)
+            .map_or_else(Waited::default, |gated| Waited { publications: gated.waiting, gap: gated.overflowed });
+        waited.publications.retain(|(publication, place)| behind(publication, *place));
         let (group, seat) = local.seat(seat, delivery, presence);
         (Seating { channel, group, seat }, waited)
     }
 
-    /// Takes a member away from the gate: its subscribe was refused, or it is gone. True when the channel has no more members and was forgotten.
-    pub fn abandon(&mut self, channel: u32, member: MemberSlot) -> bool {
-        let Some(local) = self.channels.get_mut(channel as usize) else { return false };
+    /// Takes a member away from the gate: its subscribe was refused, or it is gone. Gives the channel's key when it has no more members and
+    /// was forgotten.
+    pub fn abandon(&mut self, channel: u32, member: MemberSlot) -> Option<K> {
+        let local = self.channels.get_mut(channel as usize)?;
         if local.take_gated(member).is_some() {
             local.members -= 1;
         }
         self.forget_if_empty(channel)
     }
 
-    /// Takes a member's seat away. True when the channel has no more members and was forgotten.
-    pub fn leave(&mut self, seating: Seating) -> bool {
-        let Some(local) = self.channels.get_mut(seating.channel as usize) else { return false };
+    /// Takes a member's seat away. Gives the channel's key when it has no more members and was forgotten.
+    pub fn leave(&mut self, seating: Seating) -> Option<K> {
+        let local = self.channels.get_mut(seating.channel as usize)?;
         let group = &mut local.groups[seating.group as usize];
         group.slots[seating.seat as usize].member = FREE;
         group.free.push(seating.seat);
@@ -226,13 +227,13 @@ impl<K: Clone + Eq + Hash> ChannelTable<K> {
         self.channels.is_empty()
     }
 
-    fn forget_if_empty(&mut self, channel: u32) -> bool {
+    fn forget_if_empty(&mut self, channel: u32) -> Option<K> {
         if self.channels[channel as usize].members > 0 {
-            return false;
+            return None;
         }
         let local = self.channels.remove(channel as usize);
         self.by_key.remove(&local.key);
-        true
+        Some(local.key)
     }
 }
 

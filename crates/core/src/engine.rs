@@ -137,6 +137,11 @@ pub trait Log: Send + Sync + 'static {
     /// [`Watch`] everything in the app is announced to the shard, which picks out what its patterns mean.
     fn subscribe(&self, app: &AppId, joining: Joining<'_>) -> Task<Joined>;
 
+    /// The same for an engine that never waits: held polls subscribe thousands of times a second, and go without a box for the answer.
+    fn subscribe_now(&self, _app: &AppId, _joining: &Joining<'_>) -> Option<Result<Joined, EngineError>> {
+        None
+    }
+
     /// The shard has no more subscribers of the channel.
     fn unsubscribe(&self, key: &ChannelKey, shard: u16);
 

@@ -60,14 +60,12 @@ impl PatternTable {
 
     /// Takes a member away from the gate. Gives the app when that was its last pattern here.
     pub fn abandon(&mut self, at: u32, member: MemberSlot) -> Option<AppId> {
-        let key = self.table.channel(at).key.clone();
-        if self.table.abandon(at, member) { self.forget(&key, at) } else { None }
+        self.table.abandon(at, member).and_then(|key| self.forget(&key, at))
     }
 
     /// Takes a member's seat away. Gives the app when that was its last pattern here.
     pub fn leave(&mut self, seating: Seating) -> Option<AppId> {
-        let key = self.table.channel(seating.channel).key.clone();
-        if self.table.leave(seating) { self.forget(&key, seating.channel) } else { None }
+        self.table.leave(seating).and_then(|key| self.forget(&key, seating.channel))
     }
 
     fn forget(&mut self, key: &PatternKey, at: u32) -> Option<AppId> {

@@ -175,6 +175,14 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// Encodes an event for everyone who shares the key, or nothing when it can't be shown in this format.
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame>;
+
+    /// Encodes publications that follow each other in one channel for those who wait for one frame ([`Delivery::Once`]), as many as fit
+    /// into it, and says how many that are. Nothing when the key's frames hold one event.
+    ///
+    /// [`Delivery::Once`]: crate::command::Delivery::Once
+    fn encode_run(&self, _key: &EncodingKey, _run: &[Event], _scratch: &mut BytesMut) -> Option<(Frame, usize)> {
+        None
+    }
 }
 
 /// One path of a dialect.

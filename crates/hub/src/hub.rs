@@ -4,8 +4,10 @@
 //! the [`Outcome`].
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use omnivox_auth::key_set::KeySet;
@@ -91,7 +93,26 @@ pub enum Outcome {
 }
 
 /// The way to an outcome.
-pub type Running = std::pin::Pin<Box<dyn Future<Output = Result<Outcome, Denied>> + Send>>;
+pub type Running = Pin<Box<dyn Future<Output = Result<Outcome, Denied>> + Send>>;
+
+/// A command that was started: what it came to when that is known at once, as on a single node, without a box for it; else the way there.
+pub enum Started {
+    /// The outcome; nothing when it was taken.
+    Done(Option<Result<Outcome, Denied>>),
+    /// The way to it.
+    Later(Running),
+}
+
+impl Future for Started {
+    type Output = Result<Outcome, Denied>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Done(outcome) => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            Self::Later(running) => running.as_mut().poll(cx),
+        }
+    }
+}
 
 /// Who runs a command.
 #[derive(Clone, Debug)]
@@ -254,25 +275,23 @@ impl Hub {
     }
 
     /// Runs a command. Ready at once unless a broker or a back end has to be asked.
-    pub fn run(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Running {
-        match self.start(caller, command, shard) {
-            Ok(running) => running,
-            Err(denied) => Box::pin(std::future::ready(Err(denied))),
-        }
+    pub fn run(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Started {
+        self.start(caller, command, shard).unwrap_or_else(|denied| Started::Done(Some(Err(denied))))
     }
 
-    fn start(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Result<Running, Denied> {
+    fn start(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Result<Started, Denied> {
         if let Command::Connect(connect) = &command {
-            return self.connect(connect, caller.principal.as_deref()).map(answer);
+            let reply = self.connect(connect, caller.principal.as_deref())?;
+            return Ok(Started::Done(Some(Ok(Outcome::Reply(reply)))));
         }
         let principal =
             caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
         let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
         let door = Door { hub: self, app: &entry.app, principal, caller };
-        match command {
+        let running = match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
-            Command::Subscribe(subscribe) => door.subscribe(subscribe, &[], shard),
-            Command::Admit(subscribe, admitted) => door.subscribe(subscribe, &admitted, shard),
+            Command::Subscribe(subscribe) => return door.subscribe(subscribe, &[], shard),
+            Command::Admit(subscribe, admitted) => return door.subscribe(subscribe, &admitted, shard),
             Command::Unsubscribe(_) | Command::UnsubscribePattern(_) => Ok(answer(Reply::Unsubscribed)),
             Command::Publish(drafts) => door.publish(drafts),
             Command::Enter(enter) => door.enter(*enter),
@@ -292,7 +311,8 @@ impl Hub {
             Command::Keep(key) => door.keep(&key),
             Command::Vacate(vacate) => door.vacate(&vacate),
             Command::Call(call) => door.call(*call),
-        }
+        };
+        running.map(Started::Later)
     }
 
     /// Who comes with the credential. Its app is the one whose keys verify it; without a credential, the one app that is open.

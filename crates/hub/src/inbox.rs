@@ -3,22 +3,36 @@
 //! What a full queue can't take is not lost: the channel is remembered, and the shard reads it again by position or tells its subscribers of
 //! a gap.
 //!
+//! A shard that publishes rings for the others when its turn ends ([`Inboxes::end_turn`]): what it read in one go comes to them in one go, and they
+//! are woken once for it.
+//!
 //! Invariant: once a queue was full, nothing more goes into it until the shard has emptied it and taken the list of channels to read again.
 //! So the shard sees everything in order of stamps, and a client's cursor never passes something that is still to come.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use omnivox_core::engine::{Announcement, Announcer, ShardSet};
 use omnivox_core::name::{AppId, ChannelKey};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
 
 /// One shard's end of the queue that publishers fill.
 #[derive(Debug)]
 pub struct Inbox {
     news: mpsc::Receiver<Announcement>,
     overflow: Arc<Overflow>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes a shard that waits for news.
+#[derive(Debug, Default)]
+struct Bell {
+    ring: Notify,
+    /// There will be no more news.
+    last: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -56,9 +70,30 @@ impl Dropped {
 /// The publishers' end of all queues.
 #[derive(Debug)]
 pub struct Inboxes {
-    senders: Box<[(mpsc::Sender<Announcement>, Arc<Overflow>)]>,
+    senders: Box<[Sender]>,
     overflows: AtomicU64,
 }
+
+/// The publishers' end of one queue.
+type Sender = (mpsc::Sender<Announcement>, Arc<Overflow>, Arc<Bell>);
+
+/// A turn as its thread knows it.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    /// The address of the inboxes whose turn it is; none have 0.
+    whose: usize,
+    /// The shards to ring for.
+    shards: ShardSet,
+    /// How much they have been told since they were rung for.
+    news: usize,
+}
+
+thread_local! {
+    static TURN: Cell<Turn> = const { Cell::new(Turn { whose: 0, shards: ShardSet(0), news: 0 }) };
+}
+
+/// Announcements after which a turn rings before it ends, so that the others don't sleep over a long one.
+const TURN_NEWS_MAX: usize = 64;
 
 impl Inboxes {
     /// As many queues as there are shards, each for at most `queue_max` news.
@@ -66,8 +101,8 @@ impl Inboxes {
         let (senders, inboxes) = (0..shards)
             .map(|_| {
                 let (sender, news) = mpsc::channel(queue_max.max(1));
-                let overflow = Arc::new(Overflow::default());
-                ((sender, overflow.clone()), Inbox { news, overflow })
+                let (overflow, bell) = (Arc::new(Overflow::default()), Arc::new(Bell::default()));
+                ((sender, overflow.clone(), bell.clone()), Inbox { news, overflow, bell })
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
         (Arc::new(Self { senders: senders.into(), overflows: AtomicU64::new(0) }), inboxes)
@@ -78,6 +113,45 @@ impl Inboxes {
         self.senders.len() as u16
     }
 
+    /// Begins a turn of a shard on the calling thread: until it ends nobody is woken for what the thread announces. Turns don't overlap.
+    pub fn begin_turn(&self) {
+        TURN.set(Turn { whose: self.address(), ..Turn::default() });
+    }
+
+    /// Ends the turn: now those are woken to whom something was announced in it.
+    pub fn end_turn(&self) {
+        self.ring_all(TURN.take().shards);
+    }
+
+    fn ring_all(&self, shards: ShardSet) {
+        if shards.is_empty() {
+            return;
+        }
+        for (index, (.., bell)) in self.senders.iter().enumerate() {
+            if shards.contains(index as u16) {
+                bell.ring.notify_one();
+            }
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Wakes shards, at once or with what else the turn has for them.
+    fn ring(&self, shards: ShardSet) {
+        let turn = TURN.get();
+        if turn.whose != self.address() {
+            return self.ring_all(shards);
+        }
+        let turn = Turn { shards: turn.shards.union(shards), news: turn.news + 1, ..turn };
+        if turn.news < TURN_NEWS_MAX {
+            return TURN.set(turn);
+        }
+        self.ring_all(turn.shards);
+        self.begin_turn();
+    }
+
     /// How often a queue was full.
     pub fn overflows(&self) -> u64 {
         self.overflows.load(Ordering::Relaxed)
@@ -86,17 +160,27 @@ impl Inboxes {
 
 impl Announcer for Inboxes {
     fn announce(&self, shards: ShardSet, announcement: Announcement) {
-        for (index, (sender, overflow)) in self.senders.iter().enumerate() {
+        for (index, (sender, overflow, _)) in self.senders.iter().enumerate() {
             if !shards.contains(index as u16) {
                 continue;
             }
             if overflow.any.load(Ordering::Acquire) && overflow.remember(&announcement, false) {
                 continue;
             }
-            if let Err(mpsc::error::TrySendError::Full(announcement)) = sender.try_send(announcement.clone()) {
+            if let Err(TrySendError::Full(announcement)) = sender.try_send(announcement.clone()) {
                 self.overflows.fetch_add(1, Ordering::Relaxed);
                 overflow.remember(&announcement, true);
             }
+        }
+        self.ring(shards);
+    }
+}
+
+impl Drop for Inboxes {
+    fn drop(&mut self) {
+        for (.., bell) in &self.senders {
+            bell.last.store(true, Ordering::Release);
+            bell.ring.notify_one();
         }
     }
 }
@@ -128,7 +212,20 @@ impl Overflow {
 impl Inbox {
     /// Waits for news and moves up to `most` of them into `into`. False when there will be no more.
     pub async fn receive(&mut self, into: &mut Vec<Announcement>, most: usize) -> bool {
-        self.news.recv_many(into, most).await > 0
+        let before = into.len();
+        loop {
+            // Read before the queue: what was announced before the end is in it by then.
+            let last = self.bell.last.load(Ordering::Acquire);
+            while into.len() - before < most
+                && let Ok(announcement) = self.news.try_recv()
+            {
+                into.push(announcement);
+            }
+            if into.len() > before || last {
+                return into.len() > before;
+            }
+            self.bell.ring.notified().await;
+        }
     }
 
     /// Whether no news wait at the moment.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
+use hashbrown::hash_map::EntryRef;
 use omnivox_core::Limits;
 use omnivox_core::app::Retention;
 use omnivox_core::engine::{
@@ -201,9 +201,9 @@ impl MemoryEngine {
     }
 
     fn channel<'a>(&self, stripe: &'a mut Stripe, key: &ChannelKey, app: &AppLog) -> Result<&'a mut Channel, EngineError> {
-        let vacant = match stripe.channels.entry(key.clone()) {
-            Entry::Occupied(known) => return Ok(known.into_mut()),
-            Entry::Vacant(vacant) => vacant,
+        let vacant = match stripe.channels.entry_ref(key) {
+            EntryRef::Occupied(known) => return Ok(known.into_mut()),
+            EntryRef::Vacant(vacant) => vacant,
         };
         if self.channels.fetch_add(1, Ordering::Relaxed) >= self.limits.channels_max {
             self.channels.fetch_sub(1, Ordering::Relaxed);
@@ -287,7 +287,7 @@ impl MemoryEngine {
         Guards(indices.into_iter().map(|index| (index, lock(&self.stripes[index]))).collect())
     }
 
-    fn subscribe_now(&self, app_id: &AppId, joining: &Joining<'_>) -> Result<Joined, EngineError> {
+    fn join(&self, app_id: &AppId, joining: &Joining<'_>) -> Result<Joined, EngineError> {
         let Joining { channels, watch, shard, since, most } = *joining;
         let app = self.app(app_id);
         let keys: SmallVec<[ChannelKey; 1]> = channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
@@ -467,7 +467,11 @@ impl Log for MemoryEngine {
     }
 
     fn subscribe(&self, app: &AppId, joining: Joining<'_>) -> Task<Joined> {
-        ready(self.subscribe_now(app, &joining))
+        ready(self.join(app, &joining))
+    }
+
+    fn subscribe_now(&self, app: &AppId, joining: &Joining<'_>) -> Option<Result<Joined, EngineError>> {
+        Some(self.join(app, joining))
     }
 
     fn unwatch(&self, app: &AppId, shard: u16) {

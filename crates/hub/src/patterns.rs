@@ -12,11 +12,11 @@ use omnivox_core::name::AppId;
 use omnivox_core::{ChannelName, Draft, Mark, Pattern};
 use smallvec::SmallVec;
 
-use crate::hub::{Door, Hub, Outcome, Running, denied, reply};
+use crate::hub::{Door, Hub, Outcome, Running, Started, denied, reply};
 
 impl Door<'_> {
     /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine.
-    pub(crate) fn subscribe(&self, subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Running, Denied> {
+    pub(crate) fn subscribe(&self, subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Started, Denied> {
         let limits = &self.hub.limits();
         if subscribe.channels.is_empty() && subscribe.patterns.is_empty() {
             return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
@@ -34,8 +34,15 @@ impl Door<'_> {
         }
         let each = [Permissions::SUBSCRIBE, Permissions::HISTORY].into_iter().filter(|one| wanted.contains(*one));
         let each: SmallVec<[Permissions; 3]> = each.chain(subscribe.presence.then_some(Permissions::PRESENCE)).collect();
+        let all = if subscribe.presence { wanted.with(Permissions::PRESENCE) } else { wanted };
         for channel in subscribe.channels.iter().filter(|channel| !admitted.contains(channel)) {
-            if self.hub.leases.is_reader(&self.app.id, channel, self.caller.session) {
+            // One rule mostly allows all that is wanted; only when it does not, who refuses what is looked for.
+            let admitted = if channel.is_inbox() {
+                self.hub.leases.is_reader(&self.app.id, channel, self.caller.session)
+            } else {
+                decide(self.app, self.principal, channel, all).allowed
+            };
+            if admitted {
                 continue;
             }
             each.iter().try_for_each(|permission| self.check(channel, *permission))?;
@@ -45,8 +52,11 @@ impl Door<'_> {
         let most = if subscribe.replay == Replay::InReply { limits.history_page_max } else { usize::MAX };
         let watch = (!subscribe.patterns.is_empty()).then(|| self.watch(subscribe.patterns.clone(), wanted));
         let joining = Joining { channels: &subscribe.channels, watch: watch.as_ref(), shard, since: subscribe.since, most };
+        if let Some(joined) = self.hub.log().subscribe_now(&self.app.id, &joining) {
+            return Ok(Started::Done(Some(Ok(Outcome::Joined(subscribe, joined.map_err(denied)?)))));
+        }
         let joining = self.hub.log().subscribe(&self.app.id, joining);
-        Ok(Box::pin(async move { joining.await.map(|joined| Outcome::Joined(subscribe, joined)).map_err(denied) }))
+        Ok(Started::Later(Box::pin(async move { joining.await.map(|joined| Outcome::Joined(subscribe, joined)).map_err(denied) })))
     }
 
     /// The patterns, cut to the channels with which the caller may do what is wanted.

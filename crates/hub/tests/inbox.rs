@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use omnivox_core::engine::{Announcement, Announcer, ShardSet, Whom};
 use omnivox_core::event::{Member, MemberAction};
@@ -77,6 +78,72 @@ fn news_come_in_order_and_only_to_their_shards() {
     assert_eq!(receive(&mut shards[2], 9), Some(vec![2, 3, 4]));
     assert_eq!(inboxes.overflows(), 0);
     assert_eq!(channels(&overflowed(&mut shards[0])), "");
+}
+
+/// Counts how often a shard is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a shard announces in one turn wakes another once, when the turn ends; what anyone else announces wakes it at once.
+#[test]
+fn the_news_of_a_turn_come_together() {
+    let (inboxes, mut shards) = Inboxes::new(1, 8);
+    let (others, _ends) = Inboxes::new(1, 8);
+    let wakes = Arc::new(Wakes::default());
+    let waker = Waker::from(wakes.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut news = Vec::new();
+    let mut receiving = Box::pin(shards[0].receive(&mut news, 9));
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    let woken = || wakes.0.load(Ordering::Relaxed);
+
+    inboxes.begin_turn();
+    for stamp in 1..=3 {
+        inboxes.announce(only(0), publication(&app("one"), "a", stamp));
+    }
+    assert_eq!(woken(), 0, "the turn goes on");
+    inboxes.end_turn();
+    assert_eq!(woken(), 1);
+    assert_eq!(receiving.as_mut().poll(&mut context), Poll::Ready(true));
+    drop(receiving);
+    assert_eq!(stamps(&news), [1, 2, 3]);
+
+    news.clear();
+    let mut receiving = Box::pin(shards[0].receive(&mut news, 9));
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    inboxes.announce(only(0), publication(&app("one"), "a", 4));
+    assert_eq!(woken(), 2, "outside a turn");
+    assert_eq!(receiving.as_mut().poll(&mut context), Poll::Ready(true));
+    drop(receiving);
+
+    // A long turn rings on its way.
+    news.clear();
+    let mut receiving = Box::pin(shards[0].receive(&mut news, 9));
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    inboxes.begin_turn();
+    (1..=64).for_each(|stamp| inboxes.announce(only(0), publication(&app("one"), "a", stamp)));
+    assert_eq!(woken(), 3);
+    inboxes.end_turn();
+    assert_eq!(woken(), 3, "there is nothing more");
+    assert_eq!(receiving.as_mut().poll(&mut context), Poll::Ready(true));
+    drop(receiving);
+    while receive(&mut shards[0], 99).is_some() {}
+    overflowed(&mut shards[0]);
+
+    // A turn is one server's: another one's shards are woken at once.
+    news.clear();
+    let mut receiving = Box::pin(shards[0].receive(&mut news, 9));
+    assert!(receiving.as_mut().poll(&mut context).is_pending());
+    others.begin_turn();
+    inboxes.announce(only(0), publication(&app("one"), "a", 5));
+    assert_eq!(woken(), 4);
+    others.end_turn();
 }
 
 #[test]

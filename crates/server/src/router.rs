@@ -1,15 +1,15 @@
 //! Paths to dialects. Two dialects with the same path are an error at start, not a surprise later.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use omnivox_core::Dialect;
 
 /// Which dialect a path belongs to.
 pub struct Router {
     dialects: Vec<Arc<dyn Dialect>>,
-    exact: BTreeMap<String, u8>,
+    exact: HashMap<String, u8, foldhash::fast::RandomState>,
     /// Longest first.
     subtrees: Vec<(String, u8)>,
 }
@@ -26,7 +26,7 @@ pub struct Clash {
 impl Router {
     /// A router over all paths of the dialects.
     pub fn new(dialects: Vec<Arc<dyn Dialect>>) -> Result<Self, Clash> {
-        let mut router = Self { dialects: Vec::new(), exact: BTreeMap::new(), subtrees: Vec::new() };
+        let mut router = Self { dialects: Vec::new(), exact: HashMap::default(), subtrees: Vec::new() };
         for (index, dialect) in dialects.iter().enumerate() {
             for route in dialect.routes() {
                 let path = route.path.into_owned();

@@ -199,7 +199,7 @@ impl Parts {
         let tracer = config.traces.map(|settings| Tracer::start(settings, outgoing.clone(), random[0] ^ random[1].rotate_left(32)));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
         let health =
-            Arc::new(Health::new(metrics.clone(), inboxes, engine.clone(), relay, hub.clone(), config.tls.clone(), tracer.clone()));
+            Arc::new(Health::new(metrics.clone(), inboxes.clone(), engine.clone(), relay, hub.clone(), config.tls.clone(), tracer.clone()));
         let mut dialects = config.dialects;
         dialects.push(Arc::new(Status::new(health.clone(), config.admin)));
         let acme = match (config.acme, &config.tls) {
@@ -223,6 +223,7 @@ impl Parts {
             live: ArcSwap::from_pointee(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }),
             hub,
             origins: config.origins,
+            inboxes,
             router: Router::new(dialects)?,
             outbox_limits: limits.outbox(),
             head_limits,

@@ -34,6 +34,7 @@ mod webhooks;
 mod websocket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
@@ -63,6 +64,10 @@ mod formats {
     pub(super) const POLL_CURSORS: u8 = 4;
     /// Messages on a WebSocket that a pattern brought.
     pub(super) const MESSAGES_AND_CURSORS: u8 = 5;
+    /// Poll answers of one event about one channel, for those who set a limit of their own.
+    pub(super) const POLL_POSITION: u8 = 6;
+    /// The same about several channels.
+    pub(super) const POLL_CURSOR: u8 = 7;
 }
 
 /// The native dialect.
@@ -101,8 +106,8 @@ enum Service {
 }
 
 impl Service {
-    /// The methods that it answers.
-    fn methods(self) -> &'static str {
+    /// The methods that it answers: each, and all as `allow` lists them.
+    fn methods(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Transport(Transport::Publish)
             | Self::Ticket
@@ -112,15 +117,15 @@ impl Service {
             | Self::Signal
             | Self::Leave
             | Self::Call
-            | Self::TestWebhook => "POST, OPTIONS",
-            Self::Transport(Transport::Ws | Transport::Echo) => "GET",
+            | Self::TestWebhook => (&["POST", "OPTIONS"], "POST, OPTIONS"),
+            Self::Transport(Transport::Ws | Transport::Echo) => (&["GET"], "GET"),
             Self::Transport(Transport::Sse | Transport::Poll)
             | Self::History
             | Self::Presence
             | Self::Channels
             | Self::Ice
             | Self::Connections
-            | Self::Deliveries => "GET, HEAD, OPTIONS",
+            | Self::Deliveries => (&["GET", "HEAD", "OPTIONS"], "GET, HEAD, OPTIONS"),
         }
     }
 }
@@ -197,7 +202,13 @@ impl Native {
                     last: last.map(|mark| request::fitting_mark(mark, &channels, &patterns)).transpose()?,
                     channels,
                     patterns,
-                    hold: poll::hold(request, &parameters, limits.poll_time_max, context.entropy[0])?,
+                    // What is held is answered with the bytes that everyone gets, and HEAD wants no body.
+                    hold: poll::hold(
+                        request,
+                        &parameters,
+                        if head_only { Duration::ZERO } else { limits.poll_time_max },
+                        context.entropy[0],
+                    )?,
                     inbox: parameters.first("inbox").map(Into::into),
                     limit: parameters.number("limit")?.unwrap_or(limits.history_page_max).clamp(1, limits.history_page_max),
                 };
@@ -312,10 +323,19 @@ impl Dialect for Native {
             formats::MESSAGES_AND_CURSORS => Some(render::websocket_event(event, true, key.framing, scratch)),
             formats::STREAM_ENVELOPE => render::stream_event(event, false, key.framing, scratch),
             formats::STREAM_DATA => render::stream_event(event, true, key.framing, scratch),
-            formats::POLL_POSITIONS => render::poll_answer(event, false, key.qualifier.as_deref(), scratch),
-            formats::POLL_CURSORS => render::poll_answer(event, true, key.qualifier.as_deref(), scratch),
+            formats::POLL_POSITIONS | formats::POLL_POSITION => render::poll_answer(event, false, key.qualifier.as_deref(), scratch),
+            formats::POLL_CURSORS | formats::POLL_CURSOR => render::poll_answer(event, true, key.qualifier.as_deref(), scratch),
             _ => None,
         }
+    }
+
+    fn encode_run(&self, key: &EncodingKey, run: &[Event], scratch: &mut BytesMut) -> Option<(Frame, usize)> {
+        let cursors = match key.format {
+            formats::POLL_POSITIONS => false,
+            formats::POLL_CURSORS => true,
+            _ => return None,
+        };
+        render::poll_answer_of_run(run, cursors, &self.settings.limits, key.qualifier.as_deref(), scratch)
     }
 }
 
@@ -326,11 +346,11 @@ fn one_shot(session: Box<dyn Session>) -> NewSession {
 
 /// The answer to a method or an upgrade that the service does not know, or to a preflight.
 fn refuse_method(request: &Request<'_>, service: Service, cors: &Cors) -> Option<Response> {
-    let methods = service.methods();
-    if request.method == "OPTIONS" && methods.contains("OPTIONS") {
+    let (known, methods) = service.methods();
+    if request.method == "OPTIONS" && known.contains(&"OPTIONS") {
         return Some(cors.preflight(methods));
     }
-    if !methods.split(',').any(|known| known.trim_start() == request.method) {
+    if !known.contains(&request.method) {
         let words = format!("this path answers {methods}");
         let refusal = Refusal { code: "method_not_allowed", status: 405, words: words.into() };
         return Some(cors.refuse(&refusal).header("allow", methods));

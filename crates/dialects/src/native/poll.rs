@@ -70,7 +70,12 @@ impl PollSession {
 
     fn subscribe(&self) -> Command {
         let wanted = &self.wanted;
-        let format = if wanted.several() { formats::POLL_CURSORS } else { formats::POLL_POSITIONS };
+        let format = match (wanted.several(), wanted.limit < self.settings.limits.history_page_max) {
+            (false, false) => formats::POLL_POSITIONS,
+            (true, false) => formats::POLL_CURSORS,
+            (false, true) => formats::POLL_POSITION,
+            (true, true) => formats::POLL_CURSOR,
+        };
         let qualifier = wanted.cors.allowed_origin().cloned();
         let key = EncodingKey { dialect: self.dialect, format, framing: Framing::Answer, qualifier };
         Command::Subscribe(Box::new(Subscribe {

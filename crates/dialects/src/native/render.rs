@@ -13,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::event::Member;
 use omnivox_core::publication::Form;
 use omnivox_core::{
-    ChannelName, Cursor, Event, Frame, FrameKind, Framing, Mark, MemberAction, Payload, PresenceEvent, Publication, Response,
+    ChannelName, Cursor, Event, Frame, FrameKind, Framing, Limits, Mark, MemberAction, Payload, PresenceEvent, Publication, Response,
 };
 use omnivox_wire::{http1, sse, ws};
 
@@ -462,19 +462,48 @@ pub(super) fn poll_answer(event: &Event, cursors: bool, allowed_origin: Option<&
     scratch.clear();
     match event {
         Event::Publication(published, place) => {
-            let mark = if cursors { Mark::Cursor(published.cursor) } else { Mark::Position(published.places.get(*place)?.position) };
-            poll(&[(published.clone(), *place)], Some(mark), Page { gap: false, more: false }, scratch);
+            let placed = (published.clone(), *place);
+            poll(std::slice::from_ref(&placed), Some(mark(&placed, cursors)?), Page { gap: false, more: false }, scratch);
         }
         Event::Gap(_) => poll(&[], None, Page { gap: true, more: false }, scratch),
         Event::Presence(_) => return None,
     }
+    Some(whole_answer(allowed_origin, scratch))
+}
+
+/// The same with all that came at once, as much as one answer holds: how much that is stands beside it.
+pub(super) fn poll_answer_of_run(
+    run: &[Event],
+    cursors: bool,
+    limits: &Limits,
+    allowed_origin: Option<&str>,
+    scratch: &mut BytesMut,
+) -> Option<(Frame, usize)> {
+    let placed = run.iter().take(limits.history_page_max).map(|event| match event {
+        Event::Publication(published, place) => Some((published.clone(), *place)),
+        Event::Presence(_) | Event::Gap(_) => None,
+    });
+    let placed: Vec<Placed> = placed.collect::<Option<_>>()?;
+    let placed = &placed[..fitting(&placed, limits.outbox_bytes_soft)];
+    let last = mark(placed.last()?, cursors)?;
+    scratch.clear();
+    poll(placed, Some(last), Page { gap: false, more: placed.len() < run.len() }, scratch);
+    Some((whole_answer(allowed_origin, scratch), placed.len()))
+}
+
+/// Where a poll goes on behind a publication.
+fn mark((published, place): &Placed, cursors: bool) -> Option<Mark> {
+    if cursors { Some(Mark::Cursor(published.cursor)) } else { Some(Mark::Position(published.places.get(*place)?.position)) }
+}
+
+fn whole_answer(allowed_origin: Option<&str>, scratch: &BytesMut) -> Frame {
     let mut answer = BytesMut::with_capacity(256 + scratch.len());
     let origin = allowed_origin.map(|origin| ("access-control-allow-origin", origin));
     let credentials = allowed_origin.filter(|origin| *origin != "*").map(|_| ("access-control-allow-credentials", "true"));
     let headers = POLL_HEADERS.into_iter().chain(origin).chain(credentials);
     http1::write_head(&mut answer, 200, headers, http1::Body::Length(scratch.len() as u64));
     answer.put_slice(scratch);
-    Some(Frame::raw(answer.freeze()))
+    Frame::raw(answer.freeze())
 }
 
 /// The headers of every answer to a poll.

@@ -88,7 +88,7 @@ impl World {
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
         let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
         let mut running = self.hub.run(&caller, command, 0);
-        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match std::pin::Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.map(|outcome| match outcome {
                 Outcome::Reply(reply) => reply,
                 Outcome::Joined(..) | Outcome::Granted(..) => panic!("only a subscribe joins, and nobody vouches"),
@@ -128,7 +128,7 @@ impl World {
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
         let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
         let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
-        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match std::pin::Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Outcome::Joined(_, joined))) => {
                 let text = |(letter, _): &(Arc<omnivox_core::Publication>, usize)| {
                     String::from_utf8_lossy(letter.draft.payload.bytes()).into_owned()

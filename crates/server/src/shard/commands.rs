@@ -4,6 +4,7 @@
 //! arrived meanwhile.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -73,9 +74,8 @@ impl Shard {
         let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions(), quota: slot.quota.clone() };
         let span = self.span_of(at, &command);
         let after = self.before(at, session, &mut command);
-        let hub = self.common.hub.clone();
-        let mut running = hub.run(&caller, command, self.id);
-        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let mut running = self.common.hub.run(&caller, command, self.id);
+        match Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
                 span.into_iter().for_each(|span| Tracer::conclude(span, &result));
                 self.work.push_back(Work::Finished(at, ticket, after, result));
@@ -227,9 +227,10 @@ impl Shard {
 
     /// Lets a session in as far as its user and app may have one more.
     fn count_connection(&mut self, at: SlotRef, principal: Arc<Principal>) -> Result<Outcome, Denied> {
-        let now_ms = self.common.hub.now_ms();
-        if let Some(slot) = self.slot(at) {
-            slot.quota.admit(&principal, now_ms)?;
+        let Self { sessions, common, .. } = self;
+        let slot = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation && slot.quota.counts());
+        if let Some(slot) = slot {
+            slot.quota.admit(&principal, common.hub.now_ms())?;
         }
         Ok(Outcome::Reply(Reply::Connected(principal)))
     }
@@ -244,7 +245,6 @@ impl Shard {
     }
 
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
-        let hub = self.common.hub.clone();
         let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
             (After::Connect, Reply::Connected(principal)) => {
@@ -260,8 +260,8 @@ impl Shard {
                 slot.keep_entry(channel, seated.member.clone(), None);
             }
             (After::Seated(_), Reply::Seated(seated)) => {
-                if let Some(principal) = &slot.principal {
-                    watch_lease(hub, principal.app.clone(), seated.member.clone());
+                if let Some(app) = slot.principal.as_ref().map(|principal| principal.app.clone()) {
+                    watch_lease(self.common.hub.clone(), app, seated.member.clone());
                 }
             }
             (After::Left(channel, key), _) => {
@@ -275,8 +275,7 @@ impl Shard {
 
     fn abandon(&mut self, at: SlotRef, gates: &Gates) {
         for gate in &gates.channels {
-            let key = self.table.channel(*gate).key.clone();
-            if self.table.abandon(*gate, at.slot) {
+            if let Some(key) = self.table.abandon(*gate, at.slot) {
                 self.forget_channel(&key);
             }
         }

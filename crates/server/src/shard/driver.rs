@@ -34,8 +34,8 @@ pub(super) enum Work {
     Event(SlotRef, Event),
     Control(SlotRef, Control),
     Timeout(SlotRef),
-    /// The first frame of a session that wanted only one.
-    Once(SlotRef, Frame),
+    /// The first frame of sessions that wanted only one.
+    Answer(Vec<SlotRef>, Frame),
 }
 
 impl Shard {
@@ -74,7 +74,7 @@ impl Shard {
                 Work::Event(at, event) => self.step(at, Input::Event(&event)),
                 Work::Control(at, control) => self.step(at, Input::Control(control)),
                 Work::Timeout(at) => self.step(at, Input::Timeout),
-                Work::Once(at, frame) => self.answer_once(at, frame),
+                Work::Answer(waiting, frame) => waiting.into_iter().for_each(|at| self.answer_once(at, &frame)),
             }
         }
     }
@@ -272,8 +272,7 @@ impl Shard {
 
     /// Gives up a seat; the last one of a channel tells the engine.
     pub(super) fn leave(&mut self, seat: Seating) {
-        let key = self.table.channel(seat.channel).key.clone();
-        if self.table.leave(seat) {
+        if let Some(key) = self.table.leave(seat) {
             self.forget_channel(&key);
         }
     }
@@ -290,7 +289,7 @@ impl Shard {
     }
 
     /// Answers the open request of a session that wanted one frame, and ends the session.
-    fn answer_once(&mut self, at: SlotRef, frame: Frame) {
+    fn answer_once(&mut self, at: SlotRef, frame: &Frame) {
         let Some(slot) = self.slot(at) else { return };
         let Some(key) = slot.exchanges.pop() else { return };
         self.respond_with(key, frame);

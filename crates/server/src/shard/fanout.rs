@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use omnivox_core::channel::ChannelTable;
+use omnivox_core::channel::{ChannelTable, Group};
 use omnivox_core::command::Delivery;
 use omnivox_core::engine::{Announcement, Whom};
 use omnivox_core::event::Event;
@@ -17,11 +17,13 @@ use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::{EncodingKey, Frame, Publication};
 use omnivox_hub::AppEntry;
 use omnivox_hub::inbox::Dropped;
+use slab::Slab;
+use smallvec::SmallVec;
 
-use super::Shard;
 use super::conn::SlotRef;
 use super::driver::{Work, background};
 use super::slot::Slot;
+use super::{Common, Shard};
 use crate::metrics::add;
 
 /// Where a replay must begin so that what follows fits into `bytes_max`: 0 unless there is too much.
@@ -111,8 +113,16 @@ impl Leavings<'_> {
         slot.deliveries = slot.deliveries.wrapping_add(1);
         match parcel {
             Parcel::Frame(frame) => self.push(member, slot, frame.clone()),
-            Parcel::Once(frame) => self.work.push_back(Work::Once(slot.at(member as usize), frame.clone())),
+            Parcel::Once(frame) => self.answer(slot.at(member as usize), frame),
             Parcel::Event(event) => self.work.push_back(Work::Event(slot.at(member as usize), (*event).clone())),
+        }
+    }
+
+    /// Lets a session that waits for one frame be answered, together with the others that get the same one.
+    pub(super) fn answer(&mut self, at: SlotRef, frame: &Frame) {
+        match self.work.back_mut() {
+            Some(Work::Answer(waiting, same)) if same.wire().as_ptr() == frame.wire().as_ptr() => waiting.push(at),
+            _ => self.work.push_back(Work::Answer(vec![at], frame.clone())),
         }
     }
 
@@ -182,7 +192,13 @@ impl Shard {
         let events: Vec<Event> = run.iter().map(|publication| Event::publication(publication, 0)).collect();
         let mut delivered = 0;
         for group in table.channel(channel).groups() {
-            let (Delivery::Shared(key) | Delivery::Once(key)) = &group.delivery else {
+            if let Delivery::Once(key) = &group.delivery {
+                let (given, encoded) = answer_run(common, key, (&events, run), group, sessions, encoding, &mut leavings);
+                delivered += given;
+                add(&metrics.encodings_total, encoded);
+                continue;
+            }
+            let Delivery::Shared(key) = &group.delivery else {
                 for (member, from) in group.members_and_marks() {
                     let Some(slot) = sessions.get_mut(member as usize) else { continue };
                     let at = SlotRef { slot: member, generation: slot.generation };
@@ -199,17 +215,8 @@ impl Shard {
                 .collect();
             add(&metrics.encodings_total, frames.len() as u64);
             let joined = join(&frames);
-            let once = matches!(group.delivery, Delivery::Once(_));
             for (member, from) in group.members_and_marks().filter(|(_, from)| *from < last) {
                 let Some(slot) = sessions.get_mut(member as usize) else { continue };
-                if once {
-                    let first = frames.iter().find(|(offset, _)| *offset > from);
-                    delivered += u64::from(first.is_some());
-                    slot.deliveries = slot.deliveries.wrapping_add(u32::from(first.is_some()));
-                    let at = slot.at(member as usize);
-                    leavings.work.extend(first.map(|(_, frame)| Work::Once(at, frame.clone())));
-                    continue;
-                }
                 let single: &[(u64, Frame)] = if from <= before { &[] } else { &frames };
                 let whole = if from <= before { &joined[..] } else { &[] };
                 let missing = whole.iter().chain(single.iter().filter(|(offset, _)| *offset > from).map(|(_, frame)| frame));
@@ -369,7 +376,7 @@ impl Shard {
     fn deliver_frame(&mut self, at: SlotRef, delivery: &Delivery, frame: Frame) {
         add(&self.metrics().deliveries_total, 1);
         if matches!(delivery, Delivery::Once(_)) {
-            return self.work.push_back(Work::Once(at, frame));
+            return self.work.push_back(Work::Answer(vec![at], frame));
         }
         self.push(at, frame);
     }
@@ -411,13 +418,13 @@ pub(super) struct Chosen<'p> {
     publication: &'p Publication,
     node: u32,
     /// The channels whose subscribers are left out.
-    excluded: smallvec::SmallVec<[u32; 4]>,
+    excluded: SmallVec<[u32; 4]>,
     /// The app, when the credential must grant a channel.
     app: Option<Arc<AppEntry>>,
 }
 
 impl<'p> Chosen<'p> {
-    pub(super) fn of(common: &super::Common, table: &ChannelTable, publication: &'p Publication) -> Option<Self> {
+    pub(super) fn of(common: &Common, table: &ChannelTable, publication: &'p Publication) -> Option<Self> {
         let audience = &publication.draft.audience;
         if audience.is_everyone() {
             return None;
@@ -440,6 +447,40 @@ impl<'p> Chosen<'p> {
         let channels = &self.publication.draft.channels;
         self.app.as_ref().is_some_and(|entry| granted(&entry.app, principal, channels, Permissions::SUBSCRIBE))
     }
+}
+
+/// An answer to those who wait for one frame, and how many publications it holds; none when there is nothing to show.
+type Answer = Option<(Frame, usize)>;
+
+/// Answers those who wait for one frame with what a run holds for them: the same answer for all that stand at the same place. Gives how many
+/// publications that were for all of them together, and how many answers were made.
+fn answer_run(
+    common: &Common,
+    key: &EncodingKey,
+    (events, run): (&[Event], &[Arc<Publication>]),
+    group: &Group,
+    sessions: &mut Slab<Slot>,
+    scratch: &mut BytesMut,
+    leavings: &mut Leavings<'_>,
+) -> (u64, u64) {
+    let dialect = common.router.dialect(key.dialect);
+    let mut answers: SmallVec<[(usize, Answer); 1]> = SmallVec::new();
+    let mut delivered = 0;
+    for (member, from) in group.members_and_marks() {
+        let start = run.partition_point(|publication| publication.places[0].position.offset <= from);
+        let (Some(slot), Some(first)) = (sessions.get_mut(member as usize), events.get(start)) else { continue };
+        let known = answers.iter().position(|(known, _)| *known == start).unwrap_or_else(|| {
+            let whole = dialect.encode_run(key, &events[start..], scratch);
+            answers.push((start, whole.or_else(|| Some((dialect.encode(key, first, scratch)?, 1)))));
+            answers.len() - 1
+        });
+        if let Some((frame, count)) = &answers[known].1 {
+            delivered += *count as u64;
+            slot.deliveries = slot.deliveries.wrapping_add(*count as u32);
+            leavings.answer(slot.at(member as usize), frame);
+        }
+    }
+    (delivered, answers.len() as u64)
 }
 
 /// Whether `next` follows `publication` in the same channel, for the same audience: everyone.
@@ -470,6 +511,6 @@ fn join(frames: &[(u64, Frame)]) -> Vec<Frame> {
 }
 
 /// Makes the frame of an event for a key.
-pub(super) fn encode(common: &super::Common, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
+pub(super) fn encode(common: &Common, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame> {
     common.router.dialect(key.dialect).encode(key, event, scratch)
 }

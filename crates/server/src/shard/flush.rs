@@ -40,10 +40,10 @@ impl Shard {
 
     /// Writes a frame at once if nothing waits before it; what the socket does not take waits in the connection's own outbox. True when nothing
     /// is left.
-    pub(super) fn write_through(&mut self, key: u32, frame: Frame) -> bool {
+    pub(super) fn write_through(&mut self, key: u32, frame: &Frame) -> bool {
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
         if conn.blocked || conn.direct.as_ref().is_some_and(|direct| !direct.is_empty()) {
-            conn.push_direct(frame);
+            conn.push_direct(frame.clone());
             return false;
         }
         let count = match conn.io.try_write(&[IoSlice::new(frame.wire())]) {

@@ -18,6 +18,7 @@ use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
 use super::slot::Slot;
 use super::{Handoff, HandoffIo, Io, Shard, Visit};
 use crate::admission::Refused;
+use crate::config::HostGate;
 use crate::listener::Socket;
 use crate::metrics::{add, sub};
 use crate::traces::Span;
@@ -128,8 +129,7 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         conn.mode = Mode::Waiting(waiting);
-        let peer = self.common.live.load().proxies.client(conn.peer, |name| head.headers(name));
-        add(&self.metrics().held_requests, 1);
+        add(&self.common.metrics[usize::from(self.id)].held_requests, 1);
         if let Some(refusal) = bad_handshake {
             let response = error(refusal.status(), refusal.code(), refusal.message());
             let response = match refusal.header() {
@@ -142,6 +142,8 @@ impl Shard {
             return self.refuse(key, 400, refused.code(), &refused.to_string());
         }
         let headers: SmallVec<[(&str, &[u8]); 24]> = head.iter().collect();
+        let live = self.common.live.load();
+        let peer = live.proxies.client(conn.peer, |name| head.headers(name));
         let request = Request {
             method: head.method(),
             path: head.path(),
@@ -153,41 +155,20 @@ impl Shard {
             upgrade,
             stream_framing: if http10 { Framing::Bare } else { Framing::Chunk },
         };
-        if let Some(response) = self.guard(&request, head.host()) {
+        let shut_out = live.gate.as_ref().and_then(|gate| guard(gate, &request, head.host()));
+        // Our own proxies, when they name no client, may send as many requests as they like.
+        let free = shut_out.is_some() || live.proxies.trusts(peer.ip);
+        let counted = if free { Ok(()) } else { self.common.admission.request(peer.ip, self.now) };
+        drop(live);
+        if let Some(response) = shut_out {
             add(&self.metrics().refused_requests_total, 1);
             return self.respond(key, response);
         }
-        if let Err(refused) = self.count_request(peer.ip) {
+        if let Err(refused) = counted {
             add(&self.metrics().throttled_requests_total, 1);
             return self.respond(key, throttled(refused));
         }
         self.open(key, &request, &parsed);
-    }
-
-    /// Lets a request in as far as its address may send one. Our own proxies, when they name no client, are let in.
-    fn count_request(&self, ip: std::net::IpAddr) -> Result<(), Refused> {
-        if self.common.live.load().proxies.trusts(ip) { Ok(()) } else { self.common.admission.request(ip, self.now) }
-    }
-
-    /// Lets only known hosts and origins in, where that is asked for.
-    fn guard(&self, request: &Request<'_>, host: Option<&str>) -> Option<Response> {
-        let live = self.common.live.load();
-        let gate = live.gate.as_ref()?;
-        let refuse = |what: &str, value: &str| {
-            let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
-            Some(error(403, "host_not_allowed", &words))
-        };
-        let is_known = |authority: &str| {
-            let name = without_port(authority);
-            gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
-        };
-        let host = host.unwrap_or_default();
-        if !is_known(host) {
-            return refuse("host", host);
-        }
-        let origin = request.header("origin")?;
-        let origin_host = origin.split_once("://").map_or("", |(_, rest)| rest);
-        if is_known(origin_host) { None } else { refuse("origin", origin) }
     }
 
     fn open(&mut self, key: u32, request: &Request<'_>, parsed: &Parsed) {
@@ -205,7 +186,7 @@ impl Shard {
         let Some(entropy) = self.entropy.draw() else {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));
         };
-        let unix_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let unix_ms = self.unix_ms();
         // Nothing else takes a slot between here and the end of this function.
         let generation = self.next_generation();
         let opening = SlotRef { slot: self.sessions.vacant_key() as u32, generation };
@@ -302,11 +283,11 @@ impl Shard {
         if let Some(at) = conn.session {
             self.count_answer(at, answer.len());
         }
-        self.write_answer(key, Frame::raw(answer.freeze()));
+        self.write_answer(key, &Frame::raw(answer.freeze()));
     }
 
     /// Answers with bytes that are a whole answer already.
-    pub(super) fn respond_with(&mut self, key: u32, answer: Frame) {
+    pub(super) fn respond_with(&mut self, key: u32, answer: &Frame) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         let Mode::Waiting(waiting) = &mut conn.mode else { return };
         if waiting.answered {
@@ -321,7 +302,7 @@ impl Shard {
     }
 
     /// Writes an answer. When all of it went out and no further request waits, the exchange is over; else the connection's task goes on.
-    fn write_answer(&mut self, key: u32, answer: Frame) {
+    fn write_answer(&mut self, key: u32, answer: &Frame) {
         sub(&self.metrics().held_requests, 1);
         let written = self.write_through(key, answer);
         let idle = self.conns.get(key as usize).is_some_and(|conn| conn.unread.is_empty());
@@ -438,6 +419,25 @@ impl Shard {
     }
 }
 
+/// Refuses hosts and origins that are not known, where only those are let in.
+fn guard(gate: &HostGate, request: &Request<'_>, host: Option<&str>) -> Option<Response> {
+    let refuse = |what: &str, value: &str| {
+        let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
+        Some(error(403, "host_not_allowed", &words))
+    };
+    let is_known = |authority: &str| {
+        let name = without_port(authority);
+        gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    };
+    let host = host.unwrap_or_default();
+    if !is_known(host) {
+        return refuse("host", host);
+    }
+    let origin = request.header("origin")?;
+    let origin_host = origin.split_once("://").map_or("", |(_, rest)| rest);
+    if is_known(origin_host) { None } else { refuse("origin", origin) }
+}
+
 /// A compressed body, when that is smaller.
 fn compressed(coding: Coding, body: &[u8]) -> Option<Vec<u8>> {
     match coding {
@@ -548,6 +548,6 @@ fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Bo
 }
 
 fn without_port(authority: &str) -> &str {
-    let name = authority.trim_end_matches(|c: char| c.is_ascii_digit());
-    name.strip_suffix(':').unwrap_or(authority)
+    let name = authority.len() - authority.bytes().rev().take_while(u8::is_ascii_digit).count();
+    authority[..name].strip_suffix(':').unwrap_or(authority)
 }

@@ -32,6 +32,7 @@ mod timers;
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
@@ -46,7 +47,7 @@ use omnivox_core::engine::Announcement;
 use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::pattern_table::PatternTable;
 use omnivox_core::wheel::Wheel;
-use omnivox_hub::{Hub, Inbox};
+use omnivox_hub::{Hub, Inbox, Inboxes};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -78,6 +79,8 @@ const NEWS_MAX: usize = 512;
 /// What all shards share.
 pub(crate) struct Common {
     pub hub: Arc<Hub>,
+    /// The ways of news to the shards.
+    pub inboxes: Arc<Inboxes>,
     pub router: Router,
     /// The pages that may read answers.
     pub origins: omnivox_core::origin::Origins,
@@ -195,6 +198,8 @@ pub(crate) struct Shard {
     now: Instant,
     /// The same in milliseconds since the shard started.
     now_ms: u64,
+    /// The last reading of the calendar, and the `now_ms` at which it was read.
+    calendar: (u64, u64),
     /// True from the moment when everyone is sent away.
     draining: watch::Sender<bool>,
     this: Weak<RefCell<Self>>,
@@ -208,12 +213,36 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// A turn: the shard's state, borrowed. When it ends the other shards are woken for what was published in it.
+struct Turn<'s>(RefMut<'s, Shard>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.common.inboxes.end_turn();
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.0
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.0
+    }
+}
+
 /// Begins a turn. All that happens in it happens at one time, so that the clock is read once and not for each step.
-fn turn(shard: &Shared) -> RefMut<'_, Shard> {
+fn turn(shard: &Shared) -> Turn<'_> {
     let mut shard = shard.borrow_mut();
     shard.now = now();
     shard.now_ms = shard.now.saturating_duration_since(shard.start).as_millis() as u64;
-    shard
+    shard.common.inboxes.begin_turn();
+    Turn(shard)
 }
 
 /// Runs a shard on the calling thread until it is told to stop.
@@ -377,6 +406,7 @@ impl Shard {
             start: now(),
             now: now(),
             now_ms: 0,
+            calendar: (u64::MAX, 0),
             draining: watch::Sender::new(false),
             this,
         }
@@ -389,6 +419,15 @@ impl Shard {
     /// When the turn began, in milliseconds since the shard started.
     fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Milliseconds since the Unix epoch, read at most once in each: a turn may have hundreds of requests.
+    fn unix_ms(&mut self) -> u64 {
+        if self.calendar.0 != self.now_ms {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            self.calendar = (self.now_ms, since.map_or(0, |since| since.as_millis() as u64));
+        }
+        self.calendar.1
     }
 
     fn next_generation(&mut self) -> u32 {

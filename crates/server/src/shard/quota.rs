@@ -44,8 +44,9 @@ impl Shard {
 
     /// Counts an answer to a session's client.
     pub(super) fn count_answer(&mut self, at: SlotRef, bytes: usize) {
-        let hub = self.common.hub.clone();
-        if let Some(goodbye) = self.slot(at).and_then(|slot| slot.count_out(bytes, || hub.now_ms())) {
+        let Self { sessions, common, .. } = self;
+        let slot = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation);
+        if let Some(goodbye) = slot.and_then(|slot| slot.count_out(bytes, || common.hub.now_ms())) {
             self.over.push((at, goodbye));
         }
     }

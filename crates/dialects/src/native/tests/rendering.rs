@@ -10,21 +10,51 @@ use omnivox_wire::ws::{Decoder, Message, Role, deflate};
 use proptest::prelude::*;
 
 use super::native;
-use crate::native::{formats, render};
+use crate::native::{NativeSettings, formats, render};
 
 fn published(channel: &str, event: Option<&str>, payload: Payload) -> Event {
+    published_at(7, channel, event, payload)
+}
+
+fn published_at(offset: u64, channel: &str, event: Option<&str>, payload: Payload) -> Event {
     let channel = ChannelName::parse(channel).unwrap();
     let mut draft = Draft::new(channel.clone(), payload);
     draft.event = event.map(Arc::from);
-    let place = Place { channel, position: Position { epoch: Epoch(35), offset: 7 }, previous: 6 };
+    let place = Place { channel, position: Position { epoch: Epoch(35), offset }, previous: offset - 1 };
     let publication = Publication {
         app: AppId::parse("demo").unwrap(),
         draft,
         places: std::iter::once(place).collect(),
-        cursor: Cursor { epoch: Epoch(35), stamp: 9 },
+        cursor: Cursor { epoch: Epoch(35), stamp: offset + 2 },
         at_ms: 0,
     };
     Event::publication(&Arc::new(publication), 0)
+}
+
+/// Who waits for a channel gets all that was published at once in one answer, as far as an answer goes; who set a limit gets one event.
+#[test]
+fn a_run_is_one_answer() {
+    let at = |offset: u64| published_at(offset, "a", None, Payload::Json(Bytes::from(offset.to_string())));
+    let answer = |run: &[Event], format| {
+        let key = EncodingKey { dialect: 0, format, framing: Framing::Answer, qualifier: None };
+        let (frame, count) = native().encode_run(&key, run, &mut BytesMut::new())?;
+        let text = String::from_utf8(frame.wire().to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let data: Vec<u64> = body["events"].as_array().unwrap().iter().map(|event| event["data"].as_u64().unwrap()).collect();
+        assert_eq!(data.len(), count);
+        Some((data, body["last"].as_str().unwrap().to_owned(), body["more"].as_bool().unwrap()))
+    };
+    let run: Vec<Event> = (1..=3).map(at).collect();
+    assert_eq!(answer(&run, formats::POLL_POSITIONS), Some((vec![1, 2, 3], "z-3".to_owned(), false)));
+    assert_eq!(answer(&run[1..], formats::POLL_CURSORS), Some((vec![2, 3], "z.5".to_owned(), false)));
+    for format in [formats::POLL_POSITION, formats::POLL_CURSOR, formats::MESSAGES, formats::STREAM_ENVELOPE] {
+        assert_eq!(answer(&run, format), None, "{format}");
+    }
+    let page = NativeSettings::default().limits.history_page_max as u64;
+    let (data, last, more) = answer(&(1..=page + 1).map(at).collect::<Vec<_>>(), formats::POLL_POSITIONS).unwrap();
+    assert_eq!((data.len() as u64, last, more), (page, format!("z-{page}"), true));
 }
 
 /// What an `EventSource` makes of the event: id, type, data.
