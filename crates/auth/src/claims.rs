@@ -124,7 +124,7 @@ impl Claims {
 }
 
 /// All the permissions together, or the name that is none.
-pub(crate) fn permissions_named(names: &[Box<str>]) -> Result<Permissions, Box<str>> {
+pub fn permissions_named(names: &[Box<str>]) -> Result<Permissions, Box<str>> {
     names.iter().try_fold(Permissions::NONE, |all, name| Ok(all.with(Permissions::named(name).ok_or_else(|| name.clone())?)))
 }
 

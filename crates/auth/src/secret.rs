@@ -66,6 +66,19 @@ pub(crate) fn signer(kind: &str, key: &[&[u8]]) -> Signer {
     Signer(short)
 }
 
+/// What stands for some texts together, such as the key of a cache that must not keep a credential itself.
+pub fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = aws_lc_rs::digest::Context::new(&SHA256);
+    context.update(b"omnivox fingerprint\0");
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut tag = [0; 32];
+    tag.copy_from_slice(context.finish().as_ref());
+    tag
+}
+
 impl Secret {
     /// Takes a secret of our own: 32 bytes or more.
     pub fn parse(text: &str) -> Result<Self, WeakSecret> {
@@ -191,7 +204,7 @@ impl Purpose {
 }
 
 /// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)] as char, DIGITS[usize::from(byte & 15)] as char]).collect()
 }

@@ -88,6 +88,9 @@ pub enum Form {
 /// publication of that name, so that a client can resume from it.
 pub const NAME_TAG: &str = "name";
 
+/// Tags that say how a dialect reads the payload: whoever puts another payload in its place drops them.
+pub const SHAPE_TAGS: [&str; 2] = ["args", "attachments"];
+
 /// Facts of one dialect about a publication, such as Mercure's `retry`.
 pub type Tags = Option<Arc<[(&'static str, Arc<str>)]>>;
 

@@ -17,7 +17,7 @@ use crate::command::{Command, Control, Denied, Reply, Ticket};
 use crate::event::Event;
 use crate::frame::{EncodingKey, Frame};
 use crate::http::{Coding, Request, Response};
-use crate::name::SessionId;
+use crate::name::{AppId, SessionId};
 
 /// A carrier of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -172,6 +172,9 @@ pub trait Dialect: Send + Sync + 'static {
     fn unknown_session(&self, _request: &Request<'_>) -> Response {
         Response::json(404, r#"{"error":{"code":"not_found","message":"the session is not known here; connect again"}}"#)
     }
+
+    /// The apps whose back end answers events that the dialect has no handler for. Told at start, and again when it changes.
+    fn application_answers(&self, _apps: &[AppId]) {}
 
     /// Encodes an event for everyone who shares the key, or nothing when it can't be shown in this format.
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame>;

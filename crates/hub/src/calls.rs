@@ -94,10 +94,7 @@ impl Door<'_> {
             return Err(Denied::Limit { setting: "event_name_bytes_max", words: words.into() });
         }
         let asked = Asked { session: self.caller.session, principal: Arc::new(self.principal.clone()), call: Arc::new(call) };
-        let Some((handler, runtime)) = self.hub.handler(&self.app.id) else {
-            let words = "nobody answers calls in this app; the program that embeds the server may (`Hub::set_call_handler`)";
-            return Err(Denied::NotFound(words.into()));
-        };
+        let Some((handler, runtime)) = self.hub.handler(&self.app.id) else { return self.call_asking(asked) };
         let (hub, known) = (self.hub.clone(), asked.clone());
         let work = runtime.spawn(async move {
             let answering = handler.answer(known);

@@ -4,6 +4,7 @@
 //! the [`Outcome`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -18,15 +19,16 @@ use omnivox_core::Limits;
 use omnivox_core::app::App;
 use omnivox_core::budget::{Budgets, Rate};
 use omnivox_core::command::{Command, Connect, Connection, Credential, Denied, Enter, Manage, Reply, Subscribe};
-use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Task, Whom};
+use omnivox_core::engine::{EngineError, HistoryQuery, Joined, Log, Presence, Published, Task, Whom};
 use omnivox_core::event::Member;
 use omnivox_core::grants::{Permissions, Principal, decide, granted};
 use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
-use omnivox_core::publication::Draft;
+use omnivox_core::publication::{Author, Draft};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use crate::calls::Handlers;
+use crate::hooks::Hooks;
 use crate::key_sets::KeySetCounters;
 use crate::leases::Leases;
 use crate::memory::Clock;
@@ -73,6 +75,7 @@ pub struct Hub {
     key_set_counters: KeySetCounters,
     replaced: watch::Sender<u64>,
     pub(crate) handlers: Handlers,
+    pub(crate) hooks: Hooks,
 }
 
 /// Who knows the sessions that live: the shards of the server.
@@ -125,6 +128,18 @@ pub struct Caller {
     pub subscriptions: usize,
     /// What it draws on when it publishes and subscribes.
     pub quota: Share,
+    /// The protocol that it speaks.
+    pub dialect: &'static str,
+    /// Where its client is.
+    pub remote: Option<IpAddr>,
+}
+
+/// Why somebody is not let in.
+pub(crate) enum Stranger {
+    /// Whoever it is, it can't be.
+    Known(Denied),
+    /// No app knows the credential.
+    Unknown(AuthError),
 }
 
 impl Hub {
@@ -148,6 +163,7 @@ impl Hub {
             key_set_counters: KeySetCounters::default(),
             replaced: watch::Sender::new(0),
             handlers: Handlers::default(),
+            hooks: Hooks::default(),
         };
         hub.replace_apps(apps);
         hub
@@ -281,12 +297,14 @@ impl Hub {
 
     fn start(self: &Arc<Self>, caller: &Caller, command: Command, shard: u16) -> Result<Started, Denied> {
         if let Command::Connect(connect) = &command {
-            let reply = self.connect(connect, caller.principal.as_deref())?;
-            return Ok(Started::Done(Some(Ok(Outcome::Reply(reply)))));
+            return if self.hooks.any() {
+                self.connect_asking(connect, caller).map(Started::Later)
+            } else {
+                let reply = self.connect(connect, caller.principal.as_deref())?;
+                Ok(Started::Done(Some(Ok(Outcome::Reply(reply)))))
+            };
         }
-        let principal =
-            caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
-        let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
+        let (principal, entry) = self.known(caller)?;
         let door = Door { hub: self, app: &entry.app, principal, caller };
         let running = match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
@@ -315,21 +333,51 @@ impl Hub {
         running.map(Started::Later)
     }
 
-    /// Who comes with the credential. Its app is the one whose keys verify it; without a credential, the one app that is open.
+    /// Who runs a command, and the app.
+    fn known<'c>(&self, caller: &'c Caller) -> Result<(&'c Principal, Arc<AppEntry>), Denied> {
+        let principal =
+            caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
+        let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
+        Ok((principal, entry))
+    }
+
+    /// Goes on with a command whose caller had to be asked about.
+    pub(crate) fn with_door<T>(self: &Arc<Self>, caller: &Caller, work: impl FnOnce(&Door<'_>) -> Result<T, Denied>) -> Result<T, Denied> {
+        let (principal, entry) = self.known(caller)?;
+        work(&Door { hub: self, app: &entry.app, principal, caller })
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     fn connect(&self, connect: &Connect, current: Option<&Principal>) -> Result<Reply, Denied> {
+        let (entry, principal) = self.identify(connect, current, false).map_err(|stranger| match stranger {
+            Stranger::Known(denied) => denied,
+            Stranger::Unknown(error) => error.into(),
+        })?;
+        admit_page(&entry.app, connect)?;
+        Ok(Reply::Connected(principal))
+    }
+
+    /// Who comes with the credential. Its app is the one whose keys verify it; without a credential, the one app that is open. `another` user
+    /// than before is let through only to whoever looks at that later.
+    pub(crate) fn identify(
+        &self,
+        connect: &Connect,
+        current: Option<&Principal>,
+        another: bool,
+    ) -> Result<(Arc<AppEntry>, Arc<Principal>), Stranger> {
         let now_ms = self.now_ms();
-        let verify = |entry: &AppEntry| match current {
+        let verify = |entry: &AppEntry| match current.filter(|_| !another) {
             Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms).map(Arc::new),
             None => entry.authenticator.verify_shared(&connect.credential, now_ms),
         };
         let mut refusal: Option<AuthError> = None;
-        let mut found: Option<(Arc<AppEntry>, Arc<Principal>)> = None;
-        for entry in self.candidates(connect, current)? {
+        for entry in self.candidates(connect, current).map_err(Stranger::Known)? {
             match verify(&entry) {
-                Ok(principal) => {
-                    found = Some((entry, principal));
-                    break;
-                }
+                Ok(principal) => return Ok((entry, principal)),
                 Err(error) => {
                     refusal = Some(match refusal.take() {
                         Some(known) => known.more_telling(error),
@@ -338,23 +386,8 @@ impl Hub {
                 }
             }
         }
-        let Some((entry, principal)) = found else {
-            return Err(refusal.map_or_else(|| Denied::Unauthorized("this server has no app".into()), Denied::from));
-        };
-        if let Credential::Cookie(cookie) = &connect.credential {
-            let signs = PageSigns {
-                origin: connect.origin.as_deref(),
-                referer: cookie.referer.as_deref(),
-                fetch_site: cookie.fetch_site.as_deref(),
-                host: connect.host.as_deref(),
-                secure: cookie.secure,
-            };
-            omnivox_auth::origin::cookie_counts(&entry.app.allowed_origins, &signs)?;
-        }
-        if let Some(origin) = connect.origin.as_deref().filter(|origin| !is_own(origin, connect.host.as_deref())) {
-            omnivox_auth::origin::allowed(&entry.app.allowed_origins, origin)?;
-        }
-        Ok(Reply::Connected(principal))
+        let nobody = || Stranger::Known(Denied::Unauthorized("this server has no app".into()));
+        Err(refusal.map_or_else(nobody, Stranger::Unknown))
     }
 
     /// The apps whose credential it may be.
@@ -375,6 +408,24 @@ impl Hub {
             )),
         }
     }
+}
+
+/// Checks that the page which made the request may do so.
+pub(crate) fn admit_page(app: &App, connect: &Connect) -> Result<(), Denied> {
+    if let Credential::Cookie(cookie) = &connect.credential {
+        let signs = PageSigns {
+            origin: connect.origin.as_deref(),
+            referer: cookie.referer.as_deref(),
+            fetch_site: cookie.fetch_site.as_deref(),
+            host: connect.host.as_deref(),
+            secure: cookie.secure,
+        };
+        omnivox_auth::origin::cookie_counts(&app.allowed_origins, &signs)?;
+    }
+    if let Some(origin) = connect.origin.as_deref().filter(|origin| !is_own(origin, connect.host.as_deref())) {
+        omnivox_auth::origin::allowed(&app.allowed_origins, origin)?;
+    }
+    Ok(())
 }
 
 /// Whether a page comes from the server's own address: then it needs no permission of its own.
@@ -410,22 +461,17 @@ impl Door<'_> {
             return Err(Denied::Limit { setting: "batch_publications_max", words: words.into() });
         }
         self.caller.quota.publish(drafts.len(), self.hub.now_ms())?;
+        let drafts = if self.hub.hooks.any() {
+            match self.publish_asking(drafts) {
+                Ok(running) => return Ok(running),
+                Err(drafts) => drafts,
+            }
+        } else {
+            drafts
+        };
         let author = self.hub.author(self.principal);
-        let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> = drafts
-            .into_iter()
-            .map(|mut draft| {
-                if draft.skip_forbidden && draft.channels.len() > 1 {
-                    let allowed = |channel: &ChannelName| decide(self.app, self.principal, channel, Permissions::PUBLISH).allowed;
-                    if draft.channels.iter().any(allowed) {
-                        draft.channels.retain(|channel| allowed(channel));
-                    }
-                }
-                self.check_draft(&draft)?;
-                draft.author = author.clone();
-                let retention = self.app.namespaces.of(&draft.channels[0]).history;
-                Ok(self.hub.log.publish(&self.app.id, *draft, retention))
-            })
-            .collect();
+        let waiting: SmallVec<[Result<Task<_>, Denied>; 1]> =
+            drafts.into_iter().map(|draft| self.publish_one(draft, author.clone())).collect();
         Ok(Box::pin(async move {
             let mut published = Vec::with_capacity(waiting.len());
             for task in waiting {
@@ -436,6 +482,20 @@ impl Door<'_> {
             }
             Ok(Outcome::Reply(Reply::Published(published)))
         }))
+    }
+
+    /// Publishes one message, if the caller may.
+    pub(crate) fn publish_one(&self, mut draft: Box<Draft>, author: Option<Author>) -> Result<Task<Published>, Denied> {
+        if draft.skip_forbidden && draft.channels.len() > 1 {
+            let allowed = |channel: &ChannelName| decide(self.app, self.principal, channel, Permissions::PUBLISH).allowed;
+            if draft.channels.iter().any(allowed) {
+                draft.channels.retain(|channel| allowed(channel));
+            }
+        }
+        self.check_draft(&draft)?;
+        draft.author = author;
+        let retention = self.app.namespaces.of(&draft.channels[0]).history;
+        Ok(self.hub.log.publish(&self.app.id, *draft, retention))
     }
 
     fn check_draft(&self, draft: &Draft) -> Result<(), Denied> {
@@ -455,7 +515,7 @@ impl Door<'_> {
     }
 
     /// The limits of a message, wherever it goes.
-    fn check_sizes(&self, draft: &Draft) -> Result<(), Denied> {
+    pub(crate) fn check_sizes(&self, draft: &Draft) -> Result<(), Denied> {
         let limits = &self.hub.limits;
         let limit = |setting, words: String| Err(Denied::Limit { setting, words: words.into() });
         if draft.payload.len() > limits.message_bytes_max {
@@ -603,7 +663,7 @@ impl Door<'_> {
     }
 }
 
-fn answer(reply: Reply) -> Running {
+pub(crate) fn answer(reply: Reply) -> Running {
     Box::pin(std::future::ready(Ok(Outcome::Reply(reply))))
 }
 

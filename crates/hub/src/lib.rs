@@ -6,6 +6,7 @@
 //! - [`rooms`]: seats and signals of peers who call each other.
 //! - [`key_sets`]: the keys of identity providers, kept fresh; [`quotas`]: what one session, user or app may have.
 //! - [`hub`]: commands in, replies out: grants and limits are checked here and nowhere else.
+//! - [`hooks`]: the back end is asked about connects, subscribes, publications and calls.
 //! - [`calls`]: what clients ask of the application behind the hub.
 //! - [`outgoing`]: HTTP requests of our own, to back ends; [`webhooks`]: what happens in an app, told to its back ends.
 //!
@@ -14,6 +15,7 @@
 //! Invariant: no lock is held across an await, and a publisher never waits for a shard.
 
 pub mod calls;
+pub mod hooks;
 pub mod hub;
 pub mod inbox;
 pub mod key_sets;

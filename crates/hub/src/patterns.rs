@@ -15,8 +15,8 @@ use smallvec::SmallVec;
 use crate::hub::{Door, Hub, Outcome, Running, Started, denied, reply};
 
 impl Door<'_> {
-    /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine.
-    pub(crate) fn subscribe(&self, subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Started, Denied> {
+    /// Checks a wish to receive, for `admitted` channels without asking for a grant, and hands it to the engine. A hook may be asked first.
+    pub(crate) fn subscribe(&self, mut subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Started, Denied> {
         let limits = &self.hub.limits();
         if subscribe.channels.is_empty() && subscribe.patterns.is_empty() {
             return Err(Denied::Invalid("name at least one channel to subscribe to".into()));
@@ -28,6 +28,17 @@ impl Door<'_> {
         if !subscribe.patterns.is_empty() && matches!(subscribe.since, Some(Mark::Position(_) | Mark::Offset(_))) {
             return Err(Denied::Invalid("a position is a place in one channel; with a pattern send the cursor of the last event".into()));
         }
+        if self.hub.hooks.any()
+            && let Some(running) = self.subscribe_asking(&mut subscribe, admitted, shard)
+        {
+            return Ok(Started::Later(running));
+        }
+        self.receive(subscribe, admitted, shard)
+    }
+
+    /// Checks the grants that a wish to receive needs, and hands it to the engine.
+    pub(crate) fn receive(&self, subscribe: Box<Subscribe>, admitted: &[ChannelName], shard: u16) -> Result<Started, Denied> {
+        let limits = &self.hub.limits();
         let mut wanted = Permissions::SUBSCRIBE;
         if subscribe.since.is_some() {
             wanted = wanted.with(Permissions::HISTORY);

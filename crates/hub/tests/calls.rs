@@ -94,7 +94,7 @@ impl World {
         let joining = omnivox_core::engine::Joining { channels: &[], watch: Some(&watch), shard: 0, since: None, most: 1 };
         self.hub.log().subscribe(&self.app.id, joining).await.unwrap();
         let principal = Some(Arc::new(Principal::anonymous(self.app.id.clone())));
-        let caller = Caller { session: SESSION, principal, subscriptions: 0, quota: Share::default() };
+        let caller = Caller { session: SESSION, principal, subscriptions: 0, quota: Share::default(), dialect: "native", remote: None };
         self.hub.run(&caller, Command::Call(Box::new(Call::new(method.into(), Bytes::from_static(b"{}")))), 0).await
     }
 }

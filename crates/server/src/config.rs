@@ -8,6 +8,7 @@ use omnivox_auth::Settings;
 use omnivox_auth::secret::Secret;
 use omnivox_core::origin::Origins;
 use omnivox_core::{Dialect, Limits, Request};
+use omnivox_hub::hooks::HookSettings;
 use omnivox_hub::memory::Clock;
 use omnivox_hub::outgoing::OutgoingSettings;
 use omnivox_hub::webhooks::WebhooksConfig;
@@ -59,6 +60,8 @@ pub struct ServerConfig {
     pub traces: Option<TraceSettings>,
     /// Who is told what happens in the apps.
     pub webhooks: WebhooksConfig,
+    /// The back ends that are asked about clients.
+    pub hooks: Vec<HookSettings>,
     /// Who may see what the operator sees.
     pub admin: AdminGate,
     /// How clients are sent away at the end.
@@ -92,6 +95,7 @@ impl ServerConfig {
             outgoing: OutgoingSettings::default(),
             traces: None,
             webhooks: WebhooksConfig::default(),
+            hooks: Vec::new(),
             admin: AdminGate::default(),
             drain: DrainPace::default(),
             clock: Arc::new(|| {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use omnivox_core::Dialect;
+use omnivox_core::{AppId, Dialect};
 
 /// Which dialect a path belongs to.
 pub struct Router {
@@ -64,6 +64,11 @@ impl Router {
     /// A dialect by its index.
     pub fn dialect(&self, index: u8) -> &Arc<dyn Dialect> {
         &self.dialects[usize::from(index)]
+    }
+
+    /// Tells all dialects in which apps events that they have no handler for are answered.
+    pub fn tell_of_application(&self, apps: &[AppId]) {
+        self.dialects.iter().for_each(|dialect| dialect.application_answers(apps));
     }
 
     /// The names of all dialects.

@@ -195,6 +195,7 @@ impl Parts {
         let relay = config.relay.map(|relay| Office::open(relay, config.clock)).transpose().map_err(StartError::Relay)?;
         relay.iter().for_each(|relay| hub.set_relay(relay.clone()));
         hub.set_outgoing(outgoing.clone());
+        hub.replace_hooks(config.hooks);
         background.spawn(omnivox_hub::key_sets::keep_fresh(Arc::downgrade(&hub)));
         let tracer = config.traces.map(|settings| Tracer::start(settings, outgoing.clone(), random[0] ^ random[1].rotate_left(32)));
         let metrics: Vec<Arc<ShardMetrics>> = (0..shards).map(|_| Arc::default()).collect();
@@ -217,6 +218,8 @@ impl Parts {
             target_bytes_max: limits.head_bytes_max / 2,
             headers_max: limits.headers_max,
         };
+        let router = Router::new(dialects)?;
+        router.tell_of_application(&hub.apps_with_events());
         let common = Arc::new(Common {
             admission: Arc::new(Admission::new(limits.clone(), tokio::time::Instant::now().into_std())),
             turned_away: AtomicU64::new(0),
@@ -224,7 +227,7 @@ impl Parts {
             hub,
             origins: config.origins,
             inboxes,
-            router: Router::new(dialects)?,
+            router,
             outbox_limits: limits.outbox(),
             head_limits,
             tls: config.tls,
@@ -323,11 +326,13 @@ impl Handle {
         &self.common.hub
     }
 
-    /// Takes over what can change while clients are connected: apps, the pages that may read, webhooks, trusted proxies, hosts, the pace of a
-    /// drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
+    /// Takes over what can change while clients are connected: apps, the pages that may read, hooks, webhooks, trusted proxies, hosts, the
+    /// pace of a drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);
+        common.hub.replace_hooks(config.hooks);
+        common.router.tell_of_application(&common.hub.apps_with_events());
         common.origins.replace(config.origins.list().to_vec());
         common.hub.quotas().replace(Arc::new(config.limits.clone()));
         common.admission.replace(config.limits);

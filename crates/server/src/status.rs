@@ -67,6 +67,7 @@ impl Health {
         for (setting, count) in self.hub.quotas().breaches() {
             let _ = writeln!(text, "omnivox_quota_breaches_total{{limit=\"{setting}\"}} {count}");
         }
+        self.hub.hook_metrics(&mut text);
         text
     }
 

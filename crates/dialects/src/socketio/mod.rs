@@ -36,11 +36,12 @@ mod tags;
 mod tests;
 mod value;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::BytesMut;
 use omnivox_core::session::{Heartbeat, NewSession, OpenContext, Route};
-use omnivox_core::{Dialect, EncodingKey, Event, Frame, Opening, Request, Response};
+use omnivox_core::{AppId, Dialect, EncodingKey, Event, Frame, Opening, Request, Response};
 
 use self::codes::Refused;
 use self::delivery::Format;
@@ -69,11 +70,32 @@ struct Shared {
     drains: Drains,
     /// The program around the server, when there is one.
     program: Option<Arc<dyn Program>>,
+    /// The apps whose back end answers events that no handler takes.
+    answered: Answered,
     /// Packets that are always the same.
     ping: Frame,
     noop: Frame,
     close: Frame,
     probe: Frame,
+}
+
+/// The apps whose back end answers events that no handler takes.
+#[derive(Default)]
+struct Answered {
+    /// Whether there are any, which is what every event looks at.
+    any: AtomicBool,
+    apps: Mutex<Vec<AppId>>,
+}
+
+impl Answered {
+    fn replace(&self, apps: &[AppId]) {
+        *directory::lock(&self.apps) = apps.to_vec();
+        self.any.store(!apps.is_empty(), Ordering::Relaxed);
+    }
+
+    fn contains(&self, app: &AppId) -> bool {
+        self.any.load(Ordering::Relaxed) && directory::lock(&self.apps).contains(app)
+    }
 }
 
 impl Shared {
@@ -104,6 +126,7 @@ impl SocketIo {
                 last_told: Mutex::default(),
                 drains: Drains::default(),
                 program,
+                answered: Answered::default(),
                 ping,
                 noop,
                 close,
@@ -160,6 +183,10 @@ impl Dialect for SocketIo {
             Ok(Admitted::Existing { shard, sid }) => Opening::Join { shard, key: sid.into() },
             Err(refused) => Opening::Respond(self.refuse(refused, request)),
         }
+    }
+
+    fn application_answers(&self, apps: &[AppId]) {
+        self.shared.answered.replace(apps);
     }
 
     fn unknown_session(&self, request: &Request<'_>) -> Response {

@@ -236,7 +236,7 @@ fn channels(member: &Member, rooms: &[&str]) -> Result<SmallVec<[omnivox_core::C
 }
 
 /// How many binary values are inlined in the arguments.
-fn binaries(arguments: &[String]) -> usize {
-    let inlined = arguments.iter().filter(|argument| argument.contains("_placeholder"));
-    inlined.filter_map(|argument| super::value::Value::parse_inline(argument)).map(|value| value.binaries()).sum()
+pub(super) fn binaries<T: AsRef<str>>(arguments: &[T]) -> usize {
+    let inlined = arguments.iter().map(T::as_ref).filter(|argument| argument.contains("_placeholder"));
+    inlined.filter_map(super::value::Value::parse_inline).map(|value| value.binaries()).sum()
 }

@@ -86,7 +86,8 @@ impl World {
 
     fn run(&self, slot: u32, command: Command) -> Result<Reply, Denied> {
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
-        let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
+        let caller =
+            Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default(), dialect: "native", remote: None };
         let mut running = self.hub.run(&caller, command, 0);
         match std::pin::Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome.map(|outcome| match outcome {
@@ -126,7 +127,8 @@ impl World {
         let patterns = smallvec::SmallVec::new();
         let subscribe = omnivox_core::command::Subscribe { channels, patterns, since, delivery, presence: true, replay };
         let principal = Some(Arc::new(Principal::anonymous(self.app.clone())));
-        let caller = Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default() };
+        let caller =
+            Caller { session: session(slot), principal, subscriptions: 0, quota: Share::default(), dialect: "native", remote: None };
         let mut running = self.hub.run(&caller, Command::Subscribe(Box::new(subscribe)), 0);
         match std::pin::Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(Outcome::Joined(_, joined))) => {

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::cli::Settings;
 use crate::config::relay::relay_config;
-use crate::config::{Config, render, webhooks};
+use crate::config::{self, Config, render, webhooks};
 use crate::exit::{self, Code};
 use crate::logging;
 
@@ -19,6 +19,9 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     documents::print(render::changes(&config).as_bytes())?;
     for note in webhooks::notes(&config) {
         eprintln!("omnivox: note: {note}");
+    }
+    for weakness in config::hooks::weaknesses(&config) {
+        eprintln!("omnivox: warning: {weakness}");
     }
     let apps = server.apps.len();
     let connections = server.limits.connections_max;

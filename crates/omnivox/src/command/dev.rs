@@ -13,7 +13,8 @@ use omnivox_hub::Hub;
 use omnivox_server::Handle;
 
 use crate::cli::{Dev, Settings};
-use crate::config::settings::{Config, NOTIFICATIONS};
+use crate::config::Config;
+use crate::config::dev::NOTIFICATIONS;
 use crate::exit::{self, Code};
 use crate::logging;
 

@@ -122,3 +122,29 @@ impl WebhookEvent {
     /// What is told unless a webhook asks for something else.
     pub(crate) const TRANSITIONS: [Self; 4] = [Self::Occupied, Self::Vacated, Self::MemberAdded, Self::MemberRemoved];
 }
+
+choice! {
+    /// What a back end is asked about.
+    HookEvent {
+        /// Clients that connect.
+        Connect = "connect",
+        /// Subscribes.
+        Subscribe = "subscribe",
+        /// Publications.
+        Publish = "publish",
+        /// Calls.
+        Call = "call",
+        /// Events of Socket.IO clients that no handler takes.
+        Event = "event",
+    }
+}
+
+choice! {
+    /// What holds without an answer.
+    OnFailure {
+        /// Nothing is allowed.
+        Deny = "deny",
+        /// What is allowed without the hook.
+        Allow = "allow",
+    }
+}

@@ -26,7 +26,7 @@ use omnivox_server::proxies::{Proxies, ProxyHeaders};
 use super::choices::{Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings};
-use super::{secure, traces, trust, webhooks};
+use super::{hooks, secure, traces, trust, webhooks};
 
 /// Judges the settings as a whole and makes what the server is started with.
 ///
@@ -47,6 +47,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
     let admin = admin(&config.admin, &mut problems);
     let traces = traces::settings(&config.traces, &mut problems);
     let webhooks = webhooks::webhooks(config, &mut problems);
+    let hooks = hooks::hooks(config, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::new(problems));
     }
@@ -71,6 +72,7 @@ pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<
         acme: secure::acme(&config.acme),
         tls,
         outgoing: outgoing(&config.outgoing),
+        hooks,
         admin,
         traces,
         webhooks,
@@ -543,6 +545,17 @@ mod tests {
         check(&shop("[[namespace]]\nchannels = \"x\"\napp = \"shup\""), "[[namespace]] x: there is no app \"shup\"");
         check(&shop("[limits]\nconnections_max = 0"), "limits.connections_max: 0 would stop everything");
         check("[[app]]\nid = \"a\"\nsecret = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "different bytes");
+        let hook = |rest: &str| shop(&format!("[[hook]]\nname = \"a\"\nurl = \"http://127.0.0.1/\"\n{rest}"));
+        let signed = "secrets = [\"0123456789abcdef0123456789abcdef\"]\nevents = [\"connect\"]\n";
+        check(&hook(signed), "");
+        check(&hook(&format!("{signed}app = \"shup\"")), "[[hook]] a: it belongs to no app");
+        check(&hook("events = [\"connect\"]"), "[[hook]] a: it has no `secrets`");
+        check(&hook("events = [\"connect\"]\nsecrets = [\"short\"]"), "[[hook]] a: `secrets`: the secret has 5 bytes");
+        check(&hook("secrets = [\"0123456789abcdef0123456789abcdef\"]"), "[[hook]] a: it is asked about nothing");
+        check(&hook(&format!("{signed}timeout_ms = 0")), "[[hook]] a: `timeout_ms` is 0");
+        check(&hook(&format!("{signed}[[hook]]\nname = \"a\"\nurl = \"http://a/\"\n{signed}")), "another hook has the same `name`");
+        check(&hook(signed).replace("http://127.0.0.1/", "ftp://a/"), "[[hook]] a: `url`: the scheme is neither");
+        check(&hook(signed).replace("name = \"a\"", "name = \"a b\""), "its `name` is no plain word");
         let route = |path: &str| shop(&format!("[[route]]\nto = \"ws\"\npath = \"{path}\""));
         check(&route("/ws"), "");
         check(&route("ws"), "is no plain path");

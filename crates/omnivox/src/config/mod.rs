@@ -5,6 +5,8 @@
 //! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`traces`]: `[traces]` as the server takes it; [`otel`]: the variables that say the same in OpenTelemetry's words
 //! - [`relay`]: `[turn]` as the relay takes it
+//! - [`dev`]: what `omnivox dev` has instead of a file
+//! - [`hooks`]: back ends that are asked about clients
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
 //! - [`webhooks`]: who is told what happens
@@ -15,7 +17,9 @@
 //! Invariant: this folder reads no file and no environment variable; the commands do, and hand in text.
 
 pub(crate) mod choices;
+pub(crate) mod dev;
 pub(crate) mod flags;
+pub(crate) mod hooks;
 pub(crate) mod layers;
 pub(crate) mod meaning;
 mod mercure_keys;

@@ -27,12 +27,14 @@ use omnivox_server::proxies::Network;
 use omnivox_server::{Identity, UnixSockets};
 use omnivox_turn::{Settings as RelaySettings, StreamLimits};
 
-use super::choices::{AcmeChallenge, LogFormat, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget, TokenAlgorithm, WebhookEvent};
+use super::choices::{
+    AcmeChallenge, HookEvent, LogFormat, OnFailure, Permission, ProxyHeadersChoice, RouteFormat, RouteTarget, TokenAlgorithm, WebhookEvent,
+};
 use super::relay::{PeerRange, Relay};
 use super::sockets::FileMode;
 use super::table::settings;
 use super::trust::Allowance;
-use super::value::{Placeholder as _, Ratio, Secret, Value as _};
+use super::value::{Ratio, Secret};
 
 settings! {
     tables {
@@ -599,6 +601,47 @@ settings! {
             concurrency_max: usize = 4;
         }
 
+        /// A back end of an app that is asked, over HTTP, what clients may do, and that answers their calls; see `docs/hooks.md`.
+        hook: Hook, since "0.1" {
+            /// Its name in logs, metrics and refusals.
+            name: String;
+            /// The app; may be left out when there is one only.
+            app: Option<AppId> = None;
+            /// What it is asked about. Of several hooks of an app that fit, the first is asked.
+            events: Vec<HookEvent> = Vec::new();
+            /// The channels that subscribes and publications are asked about: a name, a beginning such as `chat:*`, or `*` for all.
+            channels: Pattern = Pattern::All;
+            /// Where it is.
+            url: String;
+            /// What requests are signed with, at least 32 characters; `openssl rand -hex 32` gives one. With several each signs, so that one
+            /// can be replaced without a gap.
+            secrets: Vec<Secret> = Vec::new();
+            /// How long everything may take: waiting for a turn, all tries, the pauses between them.
+            timeout_ms: Duration = Duration::from_secs(2);
+            /// How often a question is sent again when nobody could be reached, or after a status of 429 or from 500 on.
+            retries: u32 = 1;
+            /// The pause before the first of these, less up to a half; then it doubles.
+            backoff_ms: Duration = Duration::from_millis(50);
+            /// Failures in a row after which it is left alone.
+            breaker_failures: u32 = 5;
+            /// For how long; then one question tries it.
+            breaker_pause_ms: Duration = Duration::from_secs(5);
+            /// How long an answer about a connect or a subscribe is good for who asks the same; 0 asks each time.
+            cache_ms: Duration = Duration::ZERO;
+            /// Answers that are remembered; beyond, the oldest is forgotten.
+            cache_entries_max: usize = 10_000;
+            /// Questions at once.
+            in_flight_max: usize = 64;
+            /// Questions that wait for their turn.
+            queue_max: usize = 1_000;
+            /// Bytes of an answer.
+            answer_bytes_max: usize = 64 << 10;
+            /// What holds without a usable answer: `deny`, or `allow` what the credential and the namespaces allow by themselves.
+            on_failure: OnFailure = OnFailure::Deny;
+            /// Whether a token that no key of the app verifies is shown to it on `connect`, to decide alone.
+            pass_token: bool = false;
+        }
+
         /// A further path for a transport of the native protocol, beside `/v1/ws`, `/v1/sse`, `/v1/poll` and `/v1/publish`.
         route: Route, since "0.1" {
             /// The path.
@@ -620,6 +663,7 @@ impl Config {
         self.app.clone_from(&new.app);
         self.api_key.clone_from(&new.api_key);
         self.namespace.clone_from(&new.namespace);
+        self.hook.clone_from(&new.hook);
         self.history.clone_from(&new.history);
         self.webhook.clone_from(&new.webhook);
         self.drain.clone_from(&new.drain);
@@ -635,41 +679,4 @@ impl Config {
         limits.requests_per_address_per_second_max = other.requests_per_address_per_second_max;
         limits.take_quotas(other);
     }
-
-    /// The settings of `omnivox dev`: everything open, on loopback, with short paths.
-    pub(crate) fn dev(listen: SocketAddr) -> Self {
-        let demo = AppId::placeholder();
-        let everything = vec![Permission::Subscribe, Permission::Publish, Permission::Presence, Permission::History, Permission::Manage];
-        let route = |path: &str, to| Route { path: path.to_owned(), to, ..Route::default() };
-        let general = vec![ChannelName::parse("general").expect("a name")];
-        let notifications = vec![ChannelName::parse(NOTIFICATIONS).expect("a name")];
-        Self {
-            server: Server {
-                listen: vec![listen],
-                hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
-                ..Server::default()
-            },
-            app: vec![App { id: demo, open: true, allowed_origins: vec!["*".to_owned()], ..App::default() }],
-            namespace: vec![NamespaceSettings { anonymous: everything, ..NamespaceSettings::default() }],
-            route: vec![
-                route("/ws", RouteTarget::Ws),
-                route("/sse", RouteTarget::Sse),
-                Route { channels: general, ..route("/poll", RouteTarget::Poll) },
-                route("/publish", RouteTarget::Publish),
-                route("/echo", RouteTarget::Echo),
-                Route { channels: notifications, format: RouteFormat::Data, ..route("/api/notifications", RouteTarget::Sse) },
-            ],
-            turn: Turn {
-                udp: vec![SocketAddr::new(listen.ip(), 0)],
-                tcp: vec![SocketAddr::new(listen.ip(), 0)],
-                // Everyone is on this machine, and so are the peers.
-                peers_allow: ["127.0.0.0/8", "::1"].iter().filter_map(|range| PeerRange::from_text(range).ok()).collect(),
-                ..Turn::default()
-            },
-            ..Self::default()
-        }
-    }
 }
-
-/// The channel on which `omnivox dev` says something each second.
-pub(crate) const NOTIFICATIONS: &str = "notifications";

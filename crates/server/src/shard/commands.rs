@@ -70,11 +70,20 @@ impl Shard {
 
     fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
         let session = self.session_id(at);
+        let common = self.common.clone();
         let Some(slot) = self.slot(at) else { return };
-        let caller = Caller { session, principal: slot.principal.clone(), subscriptions: slot.subscriptions(), quota: slot.quota.clone() };
+        let dialect = common.router.dialect(slot.dialect).name();
+        let caller = Caller {
+            session,
+            principal: slot.principal.clone(),
+            subscriptions: slot.subscriptions(),
+            quota: slot.quota.clone(),
+            dialect,
+            remote: Some(slot.remote),
+        };
         let span = self.span_of(at, &command);
         let after = self.before(at, session, &mut command);
-        let mut running = self.common.hub.run(&caller, command, self.id);
+        let mut running = common.hub.run(&caller, command, self.id);
         match Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
                 span.into_iter().for_each(|span| Tracer::conclude(span, &result));
@@ -92,6 +101,7 @@ impl Shard {
                     let mut shard = super::turn(&shard);
                     shard.work.push_back(Work::Finished(at, ticket, after, result));
                     shard.settle();
+                    shard.wake_carriers(at);
                 });
             }
         }
@@ -107,6 +117,13 @@ impl Shard {
             return tracer.command_of_carrier(request, command, dialect);
         }
         tracer.command_of_request(request?, command, dialect)
+    }
+
+    /// Lets the connections of a session go on: what became of a command may have made carriers of them, with a head to write and bytes that came
+    /// before.
+    fn wake_carriers(&self, at: SlotRef) {
+        let slot = self.sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation);
+        slot.iter().flat_map(|slot| &slot.carriers).for_each(|carrier| self.wake(*carrier));
     }
 
     /// What the shard does before the hub runs a command, and what it must remember for afterwards.

@@ -200,7 +200,7 @@ impl Shard {
                     Err(refusal) => return self.respond(key, refusal),
                 };
                 let session_key = new.key.clone();
-                let mut slot = Slot::new(generation, index, new);
+                let mut slot = Slot::new(generation, index, request.remote, new);
                 slot.quota = quota;
                 let at = SlotRef { slot: self.sessions.insert(slot) as u32, generation };
                 add(&self.metrics().sessions, 1);

@@ -1,5 +1,6 @@
 //! A session's slot: the session itself and what the driver keeps beside it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ pub(super) struct Slot {
     pub generation: u32,
     /// Its dialect's index.
     pub dialect: u8,
+    /// Where its client is.
+    pub remote: IpAddr,
     /// Out while it handles an input.
     session: Option<Box<dyn Session>>,
     pub principal: Option<Arc<Principal>>,
@@ -76,10 +79,11 @@ pub(super) struct Entry {
 pub(super) const ANSWERED: u32 = u32::MAX;
 
 impl Slot {
-    pub(super) fn new(generation: u32, dialect: u8, new: NewSession) -> Self {
+    pub(super) fn new(generation: u32, dialect: u8, remote: IpAddr, new: NewSession) -> Self {
         Self {
             generation,
             dialect,
+            remote,
             session: Some(new.session),
             principal: None,
             heartbeat: new.heartbeat,

@@ -9,11 +9,12 @@
 //! | `room:enter`, `room:signal`, `room:leave` | see [`super::seats`] | |
 //! | any other | anything | `{ok}` |
 //!
-//! Any other event goes to the rooms that the socket is in, the socket itself spared, as `socket.to(room)` does in the reference. A refusal
+//! Any other event is the application's, where a hook answers events ([`super::application`]); elsewhere it goes to the rooms that the socket is in, the socket itself spared, as `socket.to(room)` does in the reference. A refusal
 //! is `{ok: false, error: {code, message}}`, or an event `error` when the client asked for no acknowledgement.
 
 use std::sync::Arc;
 
+use omnivox_core::call::Arguments;
 use omnivox_core::command::{Replay, Subscribe, Subscribed};
 use omnivox_core::engine::Published;
 use omnivox_core::{Audience, ChannelName, Command, Denied, Draft};
@@ -39,6 +40,8 @@ pub(super) struct Asker {
     /// The number under which the program around the server waits.
     number: Option<u64>,
     event: Box<str>,
+    /// What the application answers when it is done.
+    arguments: Option<Box<Arguments>>,
 }
 
 /// What a client hears: the argument of an acknowledgement.
@@ -83,7 +86,12 @@ impl Asker {
 
     /// For what the program around the server wants.
     pub(super) fn for_number(record: &Arc<Record>, number: Option<u64>) -> Self {
-        Self { record: record.clone(), id: None, number, event: "join".into() }
+        Self { record: record.clone(), id: None, number, event: "join".into(), arguments: None }
+    }
+
+    /// The same one, who hears this when it is done.
+    pub(super) fn who_hears(self, arguments: Arguments) -> Self {
+        Self { arguments: Some(Box::new(arguments)), ..self }
     }
 }
 
@@ -93,7 +101,7 @@ impl Sockets {
         if self.is_suite() {
             return self.suite_event(record, &call, line);
         }
-        let asker = Asker { record: record.clone(), id: call.id, number: None, event: (&*call.name).into() };
+        let asker = Asker { record: record.clone(), id: call.id, number: None, event: (&*call.name).into(), arguments: None };
         let most = self.shared.settings.commands_in_flight_max;
         if self.pending.len() >= most {
             let words = format!("{most} commands of this connection wait for an answer already");
@@ -113,6 +121,10 @@ impl Sockets {
             "publish" => self.publish(asker, &call, line),
             "presence" => self.members(asker, &call, line),
             "room:enter" | "room:signal" | "room:leave" => self.seat_event(asker, &call, line),
+            _ if self.shared.answered.contains(record.app()) => {
+                self.ask_application(asker, &call, line);
+                Ok(())
+            }
             _ => self.broadcast(asker, &call, line),
         };
         if let Err((asker, denied)) = outcome {
@@ -188,7 +200,7 @@ impl Sockets {
         self.answer(asker, &answer, line);
         if let Some(presence) = &joining.presence {
             for channel in &joining.channels {
-                let asker = Asker { record: asker.record.clone(), id: None, number: None, event: asker.event.clone() };
+                let asker = Asker { record: asker.record.clone(), id: None, number: None, event: asker.event.clone(), arguments: None };
                 self.enter(asker, channel, (**presence).clone(), line);
             }
         }
@@ -260,7 +272,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Any other event. A back-end hook would be asked here first.
+    /// Any other event, where no back end answers it.
     fn broadcast(&mut self, asker: Asker, call: &Call<'_>, line: &mut Line<'_>) -> Result<(), (Asker, Denied)> {
         let event = match requests::event(&call.name) {
             Ok(event) => event,
@@ -288,8 +300,10 @@ impl Sockets {
     pub(super) fn published(&self, asker: &Asker, published: Vec<Result<Published, Denied>>, line: &mut Line<'_>) {
         match published.into_iter().next() {
             Some(Ok(published)) => {
+                // What a hook dropped is nowhere.
                 let id = published.places.first().map(|place| place.position.to_string());
-                self.answer(asker, &Answer { id, offset: Some(published.cursor.to_string()), ..Answer::ok() }, line);
+                let offset = id.is_some().then(|| published.cursor.to_string());
+                self.answer(asker, &Answer { id, offset, ..Answer::ok() }, line);
             }
             Some(Err(denied)) => self.fail(asker, &denied, line),
             None => debug_assert!(false, "one draft, one outcome"),
@@ -312,6 +326,9 @@ impl Sockets {
         if let (Some(program), Some(number)) = (&self.shared.program, asker.number) {
             let answer = serde_json::to_string(answer).unwrap_or_default();
             return program.answered(number, &Member(asker.record.clone()), vec![answer]);
+        }
+        if let Some(arguments) = &asker.arguments {
+            return self.acknowledge(asker, arguments, line);
         }
         if asker.id.is_some() && self.is_connected(&asker.record) {
             let outline = Outline { namespace: &asker.record.namespace, name: None, id: asker.id };

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a packet for a namespace that is not connected ends the session, and an event that wants an acknowledgement gets exactly one.
 
+mod application;
 mod connect;
 mod errands;
 mod handlers;
@@ -89,6 +90,7 @@ enum Pending {
     Publish(Asker),
     Members(Asker, Box<str>),
     Seat(Asker, ChannelName),
+    Application(Asker),
     /// Nobody waits, but a refusal is reported.
     Enter(Asker),
     /// Nobody waits.
@@ -175,12 +177,23 @@ impl Sockets {
                 self.answer(&asker, &Answer { room: Some(&room), members: Some(members), ..Answer::ok() }, line);
             }
             (Pending::Seat(asker, room), Ok(Reply::Seated(seated))) => self.seated(&asker, &room, &seated, line),
+            (Pending::Application(asker), Ok(Reply::Called(called))) => self.called(asker, *called, line),
             (Pending::Leave(asker), Ok(_)) => self.answer(&asker, &Answer::ok(), line),
             (Pending::Join(asker, _) | Pending::Publish(asker) | Pending::Members(asker, _) | Pending::Leave(asker), Err(denied)) => {
                 self.fail(&asker, &denied, line);
             }
-            (Pending::Enter(asker) | Pending::Seat(asker, _), Err(denied)) => self.fail(&asker, &denied, line),
-            (Pending::Connect | Pending::Join(..) | Pending::Publish(_) | Pending::Members(..) | Pending::Seat(..), Ok(_)) => {
+            (Pending::Enter(asker) | Pending::Seat(asker, _) | Pending::Application(asker), Err(denied)) => {
+                self.fail(&asker, &denied, line);
+            }
+            (
+                Pending::Connect
+                | Pending::Join(..)
+                | Pending::Publish(_)
+                | Pending::Members(..)
+                | Pending::Seat(..)
+                | Pending::Application(_),
+                Ok(_),
+            ) => {
                 debug_assert!(false, "a command gets its own kind of reply");
             }
             (Pending::Enter(_) | Pending::Quiet, _) => {}
