@@ -99,6 +99,10 @@ impl Verdict {
         if body.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
+        // The reader would take a list for the fields in their order.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err("it is no JSON object".to_owned());
+        }
         let written: Written = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let payload = payload(written.data.as_deref(), written.text, written.base64.as_deref())?;
         let denied = (written.allow == Some(false)).then(|| refusal(written.code.as_deref(), written.reason)).transpose()?;
@@ -222,8 +226,9 @@ mod tests {
         check(r#"{"allow":false,"code":"expired","reason":"a\r\nb"}"#, "Expired(\"ab\")");
         check(r#"{"allow":false,"code":"teapot"}"#, "refused: `code` is \"teapot\"");
         check(r#"{"alow":false}"#, "refused: unknown field `alow`");
-        check("nonsense", "refused: ");
-        check("[]", "refused: ");
+        check("nonsense", "refused: it is no JSON object");
+        check("[]", "refused: it is no JSON object");
+        check("{", "refused: EOF");
         check(&format!(r#"{{"allow":false,"reason":"{}"}}"#, "x".repeat(501)), "refused: `reason` has 501 bytes");
         check(r#"{"allow":true,"user":"ana","info":{"name":"Ana"},"expires_in_s":60}"#, "user: Some(\"ana\")");
         check(r#"{"expires_in_s":0}"#, "refused: `expires_in_s`");
