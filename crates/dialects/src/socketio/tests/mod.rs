@@ -11,6 +11,7 @@ mod protocol4;
 mod recovery;
 mod rooms;
 mod socketio5;
+mod suites;
 mod upgrade;
 
 use omnivox_testkit::transcript;
