@@ -18,6 +18,7 @@ export function random(seed) {
 
 export async function cuttingProxy(t, { port, seed, bytesMin = 600, bytesMax = 6000 }) {
   const draw = random(seed);
+  // Until they are closed: a reset still waits for what was written before.
   const open = new Set();
   const proxy = { cuts: 0, connections: 0, cutting: true };
 
@@ -26,7 +27,7 @@ export async function cuttingProxy(t, { port, seed, bytesMin = 600, bytesMax = 6
     const upstream = net.connect(port, '127.0.0.1');
     let left = bytesMin + Math.floor(draw() * (bytesMax - bytesMin));
     const cut = () => {
-      for (const socket of [client, upstream]) { open.delete(socket); socket.resetAndDestroy(); }
+      for (const socket of [client, upstream]) socket.resetAndDestroy();
     };
     const carry = (from, to) => {
       open.add(from);
@@ -53,8 +54,8 @@ export async function cuttingProxy(t, { port, seed, bytesMin = 600, bytesMax = 6
   proxy.url = `http://127.0.0.1:${proxy.port}`;
   proxy.ws = `ws://127.0.0.1:${proxy.port}/ws`;
   proxy.calm = () => { proxy.cutting = false; };
-  /// Resets every connection now.
-  proxy.cutAll = () => { for (const socket of open) { proxy.cuts += 1; socket.resetAndDestroy(); } open.clear(); };
+  /// Ends every connection now.
+  proxy.cutAll = () => { for (const socket of open) { proxy.cuts += 1; socket.destroy(); } };
   t.after(() => { for (const socket of open) socket.destroy(); server.close(); });
   return proxy;
 }
