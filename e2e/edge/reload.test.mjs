@@ -40,6 +40,9 @@ test('a hundred reloads under load: no client is dropped, and no message is lost
   const sockets = await Promise.all(Array.from({ length: 20 }, () => connect(t, server.ws)));
   for (const socket of sockets) await socket.subscribe('load');
   const streams = await Promise.all(Array.from({ length: 10 }, () => stream(t, `${server.url}/v1/sse?channel=load`)));
+  const room = (what, name, body) => server.post(`/v1/rooms/${what}`, { channel: 'meeting', seat: `the seat of ${name}, kept`, ...body });
+  const { json: seat } = await room('enter', 'Ana');
+  const letters = await stream(t, `${server.url}/v1/sse?inbox=${seat.inbox}&since=${seat.last}`);
   const polled = [];
   let { last } = (await server.get('/v1/poll?channel=load&timeout=0')).json;
   let reloading = true;
@@ -75,11 +78,16 @@ test('a hundred reloads under load: no client is dropped, and no message is lost
   for (const { inbox } of streams) {
     for (const data of sent) assert.equal((await inbox.next()).data.data, data);
   }
+  const { json: other } = await room('enter', 'Bob');
+  await room('signal', 'Bob', { member: other.member, to: seat.member, data: 'after all of them' });
+  let letter;
+  do letter = (await letters.inbox.next()).data; while (letter.type !== 'signal');
+  assert.equal(letter.data, 'after all of them');
   await polling;
   assert.deepEqual(polled, sent);
   assert.equal(await server.metric('omnivox_closes_total'), 0);
   assert.equal(await server.metric('omnivox_websocket_connections'), 20);
-  assert.equal(await server.metric('omnivox_stream_connections'), 10);
+  assert.equal(await server.metric('omnivox_stream_connections'), 11);
 });
 
 /// Whether the second of two quick requests is refused.

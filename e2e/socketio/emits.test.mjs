@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect as nativeSocket } from '../lib/clients.mjs';
+import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { CLIENTS, ENGINE3, NEWEST, TRANSPORTS, joined } from '../lib/socketio.mjs';
 
@@ -107,6 +108,12 @@ test('sockets are let into rooms whatever they may do, are recovered there, leav
   assert.deepEqual(await server.call('join', { sockets: socket.id, join: ['private-1'] }), { sockets: 1 });
   await server.call('emit', { rooms: 'private-1', event: 'first' });
   await next('first');
+  for (const times of [1, 2]) {
+    server.child.kill('SIGHUP');
+    await until(() => server.output.split('the settings were read again').length > times, `reload ${times}`);
+  }
+  await server.call('emit', { rooms: 'private-1', event: 'after the reload' });
+  await next('after the reload');
   const back = new Promise((resolve) => { socket.once('connect', resolve); });
   socket.io.engine.close();
   await server.call('emit', { rooms: 'private-1', event: 'missed' });

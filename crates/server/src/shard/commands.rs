@@ -81,6 +81,9 @@ impl Shard {
             dialect,
             remote: Some(slot.remote),
         };
+        if let Command::Admit(_, admitted) = &command {
+            slot.admitted.get_or_insert_default().extend(admitted.iter().cloned());
+        }
         let span = self.span_of(at, &command);
         let after = self.before(at, session, &mut command);
         let mut running = common.hub.run(&caller, command, self.id);
@@ -207,8 +210,18 @@ impl Shard {
         let Some(slot) = self.slot(at) else { return };
         let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
         let seat = slot.seats.swap_remove(index);
+        self.forget_admission(at, channel);
         self.leave(seat);
         self.count_subscriptions(at);
+    }
+
+    /// Who left a channel that the application let it into needs to be let in again.
+    fn forget_admission(&mut self, at: SlotRef, channel: u32) {
+        let Self { sessions, table, .. } = self;
+        let slot = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation);
+        if let Some(admitted) = slot.and_then(|slot| slot.admitted.as_mut()) {
+            admitted.remove(&table.channel(channel).key.channel);
+        }
     }
 
     /// A command is through: the session gets its reply, behind what was missed and before what waited.

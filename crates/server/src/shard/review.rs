@@ -1,8 +1,8 @@
 //! Sessions against the rules of the moment: after new settings, and after a session has shown another credential.
 //!
 //! A session whose credential would no longer be let in ends; one that may no longer read some of its channels loses those, and where it may
-//! no longer be seen its entries end. What it may do from
-//! now on is decided with the new rules anyway.
+//! no longer be seen its entries end. Channels that the application let it into, it keeps. What it may do from now on is decided with the new
+//! rules anyway.
 //!
 //! Invariant: a turn looks at so many sessions and no more, so that a reload does not hold up who is served.
 
@@ -12,7 +12,7 @@ use omnivox_core::app::App;
 use omnivox_core::channel::Seating;
 use omnivox_core::command::{CloseReason, Connection, Control};
 use omnivox_core::grants::{Permissions, decide};
-use omnivox_core::name::{AppId, UserId};
+use omnivox_core::name::{AppId, ChannelName, UserId};
 use tokio::sync::oneshot;
 
 use super::conn::SlotRef;
@@ -76,7 +76,13 @@ impl Shard {
     fn review_seats(&mut self, at: SlotRef, app: &App) {
         let Some(slot) = self.sessions.get(at.slot as usize) else { return };
         let Some(principal) = &slot.principal else { return };
-        let granted = |seat: &Seating, wanted| decide(app, principal, &self.table.channel(seat.channel).key.channel, wanted).allowed;
+        // Whom the application let in stays, and an inbox ends with its seat.
+        let is_let_in =
+            |channel: &ChannelName| channel.is_inbox() || slot.admitted.as_ref().is_some_and(|admitted| admitted.contains(channel));
+        let granted = |seat: &Seating, wanted| {
+            let channel = &self.table.channel(seat.channel).key.channel;
+            is_let_in(channel) || decide(app, principal, channel, wanted).allowed
+        };
         // Who sees the members has a subscription that needs the right to see them.
         let wanted = |seat: &Seating| match self.table.sees_presence(*seat) {
             true => Permissions::SUBSCRIBE.with(Permissions::PRESENCE),

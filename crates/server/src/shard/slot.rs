@@ -1,5 +1,6 @@
 //! A session's slot: the session itself and what the driver keeps beside it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,6 +44,8 @@ pub(super) struct Slot {
     /// Its seats at patterns.
     #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
     pub pattern_seats: Option<Box<Vec<Seating>>>,
+    /// Channels that the application let it into, whatever its grants say.
+    pub admitted: Option<Box<BTreeSet<ChannelName>>>,
     /// Its entries in presence sets.
     pub entries: Option<Box<Entries>>,
     pub commands: Option<Box<Commands>>,
@@ -96,6 +99,7 @@ impl Slot {
             outbox: Outbox::default(),
             seats: SmallVec::new(),
             pattern_seats: None,
+            admitted: None,
             entries: None,
             commands: None,
             expiry_watched: false,
