@@ -1,7 +1,9 @@
 // What goes wrong, tried on npm `socket.io` itself and on omnivox: the same status, the same words, the same end of the connection.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createConnection } from 'node:net';
 import { test } from 'node:test';
 import { Server } from 'socket.io';
 import WebSocket from 'ws';
@@ -46,6 +48,22 @@ async function opened(url) {
 }
 
 const answer = async (response) => ({ status: response.status, type: response.headers.get('content-type'), body: await response.text() });
+
+test('a POST that breaks off midway ends its session', async (t) => {
+  await same(t, ['content-length: 100\r\n\r\n40', 'transfer-encoding: chunked\r\n\r\n2\r\n40\r\n'], async (url, rest) => {
+    const target = await opened(url);
+    const held = fetch(url + target).then(answer);
+    const { hostname, port } = new URL(url);
+    const socket = createConnection({ host: hostname, port });
+    await once(socket, 'connect');
+    // What is answered on the connection shows that the server has read as far as to the body.
+    socket.write(`POST ${target} HTTP/1.1\r\nHost: ${hostname}:${port}\r\nContent-Type: text/plain\r\nExpect: 100-continue\r\n${rest.split('\r\n\r\n')[0]}\r\n\r\n`);
+    await once(socket, 'data');
+    socket.write(rest.slice(rest.indexOf('\r\n\r\n') + 4));
+    socket.destroy();
+    return [await held, await answer(await fetch(url + target))];
+  });
+});
 
 test('requests that are no session\'s', async (t) => {
   await same(t, [

@@ -176,6 +176,12 @@ pub trait Dialect: Send + Sync + 'static {
     /// The apps whose back end answers events that the dialect has no handler for. Told at start, and again when it changes.
     fn application_answers(&self, _apps: &[AppId]) {}
 
+    /// The session, by its shard and its key, that is over when the body of a request with this method and query breaks off midway. Without one
+    /// it is nobody's loss.
+    fn broken_off(&self, _method: &str, _query: &str) -> Option<(u16, Box<str>)> {
+        None
+    }
+
     /// Encodes an event for everyone who shares the key, or nothing when it can't be shown in this format.
     fn encode(&self, key: &EncodingKey, event: &Event, scratch: &mut BytesMut) -> Option<Frame>;
 

@@ -15,7 +15,7 @@ use super::settings::SocketIoSettings;
 pub(super) struct Parameters<'a> {
     transport: Option<Cow<'a, str>>,
     version: Option<Cow<'a, str>>,
-    sid: Option<Cow<'a, str>>,
+    pub(super) sid: Option<Cow<'a, str>>,
     /// The index of the page's JSONP callback.
     pub(super) callback: Option<Cow<'a, str>>,
     /// Whether the client can't take binary bodies.

@@ -193,6 +193,12 @@ impl Dialect for SocketIo {
         self.refuse(Refused::SessionUnknown, request)
     }
 
+    fn broken_off(&self, method: &str, query: &str) -> Option<(u16, Box<str>)> {
+        let sid = Parameters::parse(query).sid.filter(|_| method == "POST")?;
+        let shard = self.shared.key.get()?.shard_of(&sid)?;
+        Some((shard, sid.into()))
+    }
+
     fn encode(&self, key: &EncodingKey, event: &Event, _scratch: &mut BytesMut) -> Option<Frame> {
         let namespace = key.qualifier.as_deref().unwrap_or("/");
         let rendered = delivery::event(Format::numbered(key.format), namespace, event, self.shared.settings.attachments_max)?;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
+use omnivox_core::command::CloseReason;
 use omnivox_core::http::{Coding, Request, Response, Upgrade};
 use omnivox_core::session::{ExchangeId, Input, OpenContext, Opening, Switch};
 use omnivox_core::{Frame, FrameKind, Framing};
@@ -99,6 +100,26 @@ impl Shard {
                     Next::Request(Parsed { head: body.head, body: body.bytes })
                 }
             },
+        }
+    }
+
+    /// The client went away in the midst of a body, and some dialects' sessions with it.
+    pub(super) fn break_off(&mut self, head: &RequestHead) {
+        let Some(index) = self.common.router.find(head.path()) else { return };
+        let lost = self.common.router.dialect(index).broken_off(head.method(), head.query().unwrap_or_default());
+        match lost {
+            Some((shard, session)) if shard == self.id => self.lose_session(&session),
+            Some((shard, session)) => {
+                let _ = self.common.doors.get(usize::from(shard)).map(|door| door.send(Visit::BrokenOff(session)));
+            }
+            None => {}
+        }
+    }
+
+    /// Ends the session with this key, if it is still there.
+    pub(super) fn lose_session(&mut self, key: &str) {
+        if let Some(at) = self.keys.get(key).copied() {
+            self.close_session(at, CloseReason::Protocol("the body of a request broke off midway"));
         }
     }
 
@@ -365,7 +386,8 @@ impl Shard {
         waiting.span.take().into_iter().for_each(|span| span.answered(head.status));
         let chunked = !waiting.http10;
         let mut answer = BytesMut::with_capacity(512);
-        write_response_head(&mut answer, head, if chunked { http1::Body::Chunked } else { http1::Body::UntilClose }, true);
+        // The connection ends with the stream, and says so: nobody shall keep it for another request.
+        write_response_head(&mut answer, head, if chunked { http1::Body::Chunked } else { http1::Body::UntilClose }, false);
         if chunked {
             http1::chunk(&head.body, &mut answer);
         } else {

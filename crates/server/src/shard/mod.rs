@@ -51,7 +51,7 @@ use omnivox_hub::{Hub, Inbox, Inboxes};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::conn::{Conn, Mode, SlotRef};
+use self::conn::{Conn, Mode, Reading, SlotRef};
 use self::driver::Work;
 pub(crate) use self::http::{error, last_answer, throttled, throttled_stream};
 pub(crate) use self::io::Io;
@@ -120,6 +120,8 @@ pub(crate) enum Visit {
     Stream(Box<dyn Stream>, Peer),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
+    /// A request of the session with this key broke off midway.
+    BrokenOff(Box<str>),
     /// Somebody asks who is connected.
     Inquiry(Box<Inquiry>),
     /// Send everyone away.
@@ -299,6 +301,11 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
             },
             Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
+            Visit::BrokenOff(session) => {
+                let mut shard = turn(&shard);
+                shard.lose_session(&session);
+                shard.settle();
+            }
             Visit::Inquiry(inquiry) => shard.borrow().answer_inquiry(*inquiry),
             Visit::Drain => {
                 tokio::task::spawn_local(drain(shard.clone()));
@@ -488,6 +495,7 @@ impl Shard {
             Mode::WebSocket(_) => sub(&metrics.websocket_connections, 1),
             Mode::Stream { .. } => sub(&metrics.stream_connections, 1),
             Mode::Waiting(waiting) if !waiting.answered => sub(&metrics.held_requests, 1),
+            Mode::Http(Reading::Body(body)) => self.break_off(&body.head),
             Mode::Waiting(_) | Mode::Http(_) | Mode::Closing { .. } => {}
         }
         if let Some(at) = conn.session {

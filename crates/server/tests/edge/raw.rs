@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 
 /// Says a request and gives the whole answer, until the server closes.
 pub(crate) async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
-    stream.write_all(request.as_bytes()).await.unwrap();
+    // Who is refused at once may find the connection closed before all is said.
+    let _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
