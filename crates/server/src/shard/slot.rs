@@ -45,6 +45,7 @@ pub(super) struct Slot {
     #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
     pub pattern_seats: Option<Box<Vec<Seating>>>,
     /// Channels that the application let it into, whatever its grants say.
+    #[expect(clippy::box_collection, reason = "few sessions have any, and every session pays for the field")]
     pub admitted: Option<Box<BTreeSet<ChannelName>>>,
     /// Its entries in presence sets.
     pub entries: Option<Box<Entries>>,
