@@ -11,6 +11,8 @@
 // Invariant: a peer is known by its seat, which nobody can forge, and never by what a message says of itself.
 
 const BATCH_MS = 20;
+/// How long who was given a channel waits for word that the other side's end of it is open, too.
+const OPEN_MS = 2_000;
 
 /// Takes a seat in a room and connects to everyone who is or comes there.
 export async function room(client, name, options = {}) {
@@ -196,7 +198,11 @@ export class Peer extends Emitter {
   #settingAnswer = false;
   #candidates = [];
   #timer = null;
+  /// What is to be said once both ends of the channel are open, whether the other side told that its end is, and whether both are.
   #early = [];
+  #told = false;
+  #ready = false;
+  #patience = null;
   #work = Promise.resolve();
   /// A description that could not be said, because there was no connection to the server.
   #unsaid = undefined;
@@ -210,7 +216,7 @@ export class Peer extends Emitter {
     this.streams = [];
     this.#listen();
     // One side alone makes the channel: a rolled back offer would close that of the polite one.
-    if (!polite) this.#use(this.connection.createDataChannel('omnivox'));
+    if (!polite) this.#make(this.connection.createDataChannel('omnivox'));
   }
 
   get state() {
@@ -228,7 +234,7 @@ export class Peer extends Emitter {
 
   send(data) {
     const text = JSON.stringify(data);
-    if (this.channel?.readyState === 'open') this.channel.send(text);
+    if (this.#ready && this.channel.readyState === 'open') this.channel.send(text);
     else if (this.#early.length < 100) this.#early.push(text);
   }
 
@@ -253,6 +259,7 @@ export class Peer extends Emitter {
 
   /// Takes what the peer says. One thing after the other: a candidate never overtakes its description.
   hear(data) {
+    if (data.open) this.#begin();
     this.#work = this.#work.then(async () => {
       if (data.description) await this.#onDescription(data.description);
       for (const candidate of data.candidates ?? []) {
@@ -290,13 +297,14 @@ export class Peer extends Emitter {
 
   close() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#patience);
     this.connection.close();
     this.emit('closed');
   }
 
   #listen() {
     const { connection } = this;
-    connection.ondatachannel = ({ channel }) => { if (channel.label === 'omnivox') this.#use(channel); };
+    connection.ondatachannel = ({ channel }) => { if (channel.label === 'omnivox') this.#take(channel); };
     connection.onnegotiationneeded = async () => {
       try {
         this.#making = true;
@@ -331,25 +339,42 @@ export class Peer extends Emitter {
     };
   }
 
+  /// The channel of the side that makes it. The other side's end is open before this one, and what it says in between Chromium 156 may lose: so it is told.
+  #make(channel) {
+    this.#use(channel);
+    channel.onopen = () => {
+      this.#say({ open: true });
+      this.#begin();
+    };
+  }
+
+  /// The channel that the other side made. It says no word before that end is open, unless nobody tells.
+  #take(channel) {
+    this.#use(channel);
+    if (this.#told) this.#begin();
+    else this.#patience = setTimeout(() => this.#begin(), OPEN_MS);
+  }
+
   #use(channel) {
     this.channel = channel;
-    let told = false;
-    const opened = () => {
-      // A channel that the other side made is open already, and says so all the same.
-      if (told) return;
-      told = true;
-      for (const text of this.#early.splice(0)) channel.send(text);
-      this.emit('open');
-    };
-    channel.onopen = opened;
-    if (channel.readyState === 'open') opened();
     channel.onmessage = ({ data }) => {
+      this.#begin();
       try {
         this.emit('message', JSON.parse(data));
       } catch {
         this.emit('message', data);
       }
     };
+  }
+
+  /// Both ends are open.
+  #begin() {
+    this.#told = true;
+    if (this.#ready || this.channel?.readyState !== 'open') return;
+    this.#ready = true;
+    clearTimeout(this.#patience);
+    for (const text of this.#early.splice(0)) this.channel.send(text);
+    this.emit('open');
   }
 
   /// Says a description, and the candidates that wait, in this order.

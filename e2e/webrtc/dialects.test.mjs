@@ -65,6 +65,12 @@ async function enter(way) {
   window.call = call;
 }
 
+/// Runs in the page: what it has heard, and how it stands with each.
+function situation() {
+  const peers = window.call.peers.map(({ data, state, channel, connection }) => [data.name, state, connection.signalingState, channel?.readyState]);
+  return { heard: Object.keys(window.heard), peers };
+}
+
 test('four pages on four dialects', async (t) => {
   const server = await omnivox(t);
   const open = await callers(t, { bypassCSP: true });
@@ -77,7 +83,9 @@ test('four pages on four dialects', async (t) => {
   }
   for (const [index, page] of pages.entries()) {
     const others = WAYS.filter((_, other) => other !== index);
-    await page.waitForFunction((names) => names.every((name) => window.heard[name] === name), others);
+    await page.waitForFunction((names) => names.every((name) => window.heard[name] === name), others).catch(async (error) => {
+      throw new Error(`${WAYS[index]}: ${JSON.stringify(await Promise.all(pages.map((it) => it.evaluate(situation))))}`, { cause: error });
+    });
     const roles = await page.evaluate(() => Object.fromEntries(window.call.peers.map(({ data, polite }) => [data.name, polite])));
     assert.deepEqual(roles, Object.fromEntries(others.map((name) => [name, WAYS.indexOf(name) < index])), `${WAYS[index]}: the later one is polite`);
   }

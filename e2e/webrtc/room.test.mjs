@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { room } from '../../clients/js/rtc.js';
+import { Peer, room } from '../../clients/js/rtc.js';
 
 /// What a room needs of a peer connection: it keeps the description that it was given.
 class Connection {
@@ -58,4 +58,50 @@ test('what comes in one piece with the seat is not lost', async (t) => {
   await new Promise(setImmediate);
   assert.deepEqual(call.peers.map(({ connection }) => connection.remoteDescription), [offer, offer]);
   assert.deepEqual(client.told.map(({ to, data }) => [to, data.description.type]), [['~a', 'answer'], ['~b', 'answer']]);
+});
+
+test('nothing is said over a channel before the end of the side that made it is open', async (t) => {
+  class Channel {
+    label = 'omnivox';
+    readyState = 'connecting';
+    sent = [];
+
+    send(text) { this.sent.push(text); }
+  }
+  globalThis.RTCPeerConnection = class extends Connection {
+    createDataChannel() { return new Channel(); }
+  };
+  t.after(() => { delete globalThis.RTCPeerConnection; });
+  const client = new InOnePiece({ member: '~b', peers: [{ member: '~a', session: 's1', data: {}, polite: true }] }, [
+    ['presence', { action: 'enter', member: { key: '~c', session: 's2', data: {} } }],
+  ]);
+  const call = await room(client, 'r');
+  await new Promise(setImmediate);
+  const [before, after] = call.peers;
+  assert.deepEqual([before.polite, after.polite], [true, false]);
+  call.send('early');
+
+  // The other side made this one, so its end may not be open yet.
+  const given = Object.assign(new Channel(), { readyState: 'open' });
+  before.connection.ondatachannel({ channel: given });
+  before.send('still early');
+  assert.deepEqual(given.sent, []);
+  client.emit('signal', { from: '~a', data: { open: true } });
+  before.send('late');
+  assert.deepEqual(given.sent, ['"early"', '"still early"', '"late"']);
+
+  // This side made the other one, and tells.
+  assert.deepEqual(after.channel.sent, []);
+  after.channel.readyState = 'open';
+  after.channel.onopen();
+  assert.deepEqual(after.channel.sent, ['"early"']);
+  assert.deepEqual(client.told.filter(({ data }) => data.open), [{ type: 'signal', channel: 'r', to: '~c', data: { open: true } }]);
+
+  // Who never tells, but speaks, has an open end as well.
+  const other = new Peer({ member: '~d', polite: true }, {}, () => true);
+  const spoken = Object.assign(new Channel(), { readyState: 'open' });
+  other.connection.ondatachannel({ channel: spoken });
+  other.send('answer');
+  spoken.onmessage({ data: '"hello"' });
+  assert.deepEqual(spoken.sent, ['"answer"']);
 });
