@@ -71,6 +71,15 @@ impl Flood {
         }
     }
 
+    /// How many of its clients a server with default limits lets stay at the same time: as many may *elsewhere*, so that as many come again.
+    pub(crate) fn kept(self) -> usize {
+        match self {
+            // `limits.handshakes_max`
+            Self::Handshakes => 4_000,
+            Self::SlowHeads | Self::Bombs | Self::KeySets => usize::MAX,
+        }
+    }
+
     /// Whether it is for the TLS address.
     pub(crate) fn wants_tls(self) -> bool {
         self == Self::Handshakes

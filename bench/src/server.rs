@@ -127,10 +127,10 @@ impl Server {
     }
 
     /// A server that takes connections and says nothing: this program itself, as another process.
-    pub(crate) fn start_sink(invocation: &Invocation) -> Result<Self> {
+    pub(crate) fn start_sink(invocation: &Invocation, keep: usize) -> Result<Self> {
         let mut command = vec![own_program()?];
         command.extend(invocation.words.iter().cloned());
-        command.extend(["sink", "--port", "{port}"].map(str::to_owned));
+        command.extend(["sink", "--keep", &keep.to_string(), "--port", "{port}"].map(str::to_owned));
         Self::start("sink".to_owned(), &command, None)
     }
 

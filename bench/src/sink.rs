@@ -15,6 +15,10 @@ pub struct SinkOptions {
     /// Port on 127.0.0.1
     #[arg(long)]
     pub port: u16,
+
+    /// Clients that may stay; whoever comes beyond them is closed
+    #[arg(long, default_value_t = usize::MAX)]
+    pub keep: usize,
 }
 
 /// Serves until the process that started it ends.
@@ -32,6 +36,9 @@ pub(crate) fn serve(options: &SinkOptions) -> Result<()> {
         for event in &events {
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
+                    if clients.len() - free.len() >= options.keep {
+                        continue;
+                    }
                     let at = free.pop().unwrap_or_else(|| {
                         clients.push(None);
                         clients.len() - 1
