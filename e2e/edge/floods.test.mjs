@@ -4,6 +4,7 @@
 // budget: 240 s
 
 import assert from 'node:assert/strict';
+import https from 'node:https';
 import net from 'node:net';
 import { deflateRawSync } from 'node:zlib';
 import { test } from 'node:test';
@@ -26,6 +27,13 @@ async function flood(t, port, count, text) {
   });
   for (let opened = 0; opened < count; opened += 250) await Promise.all(Array.from({ length: Math.min(250, count - opened) }, open));
   return state;
+}
+
+/// The answer of /health over TLS, whoever signed the certificate.
+function fetchSecurely(port) {
+  return new Promise((resolve, reject) => {
+    https.get({ port, host: '127.0.0.1', path: '/health', rejectUnauthorized: false }, (response) => resolve(response.resume())).on('error', reject);
+  });
 }
 
 /// A neighbour that talks to itself all the time; `end` says how many rounds it had.
@@ -60,6 +68,21 @@ test('10,000 half-open TLS handshakes', async (t) => {
   assert.equal(ended, 10_000);
   assert.ok((await beside.end()) > 0);
   await server.assertHealthy();
+});
+
+test('as many handshakes are under way as the setting says', async (t) => {
+  const settings = `${OPEN}${tlsSection(certificate(t))}\n[limits]\nhandshakes_max = 50\nhead_time_max_ms = 5000\n`;
+  const server = await omnivox(t, { settings });
+  const [, port] = await server.printed(/https:\/\/127\.0\.0\.1:(\d+)/);
+  const state = await flood(t, Number(port), 60, '\x16\x03\x01');
+  await until(() => state.closed >= 10, 'those beyond are closed');
+  assert.equal(await server.metric('omnivox_refused_connections_total'), 10);
+  assert.equal(await server.metric('omnivox_tls_handshakes'), 50);
+  // The address without TLS is not concerned, and whoever was refused may come again when the others are through.
+  await server.assertHealthy();
+  await until(() => state.closed === 60, 'the others have no more time', 30_000);
+  const secure = await fetchSecurely(Number(port));
+  assert.equal(secure.statusCode, 200);
 });
 
 for (const [what, text] of [

@@ -127,6 +127,7 @@ const ELSEWHERE = {
   commands_in_flight_max: 'the server answers faster than a client can send',
   idempotency_time_ms: 'time is an argument of the unit tests',
   shard_queue_max: 'the hub floods its shards in its own tests',
+  handshakes_max: 'floods',
   connections_per_address_max: "the server's tests of admission",
   connects_per_second_max: "the server's tests of admission",
   connects_per_address_per_second_max: "the server's tests of admission",

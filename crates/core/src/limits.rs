@@ -23,6 +23,8 @@ pub struct Limits {
     pub keep_alive_time_max: Duration,
     /// Connections of the whole server.
     pub connections_max: usize,
+    /// TLS handshakes under way on the whole server.
+    pub handshakes_max: usize,
     /// Connections of one client address, when that is limited.
     pub connections_per_address_max: Option<usize>,
     /// New connections of the whole server in a second, when that is limited.
@@ -132,6 +134,7 @@ impl Default for Limits {
             body_time_max: Duration::from_secs(30),
             keep_alive_time_max: Duration::from_secs(75),
             connections_max: 200_000,
+            handshakes_max: 4_000,
             connections_per_address_max: None,
             connects_per_second_max: None,
             connects_per_address_per_second_max: None,

@@ -132,9 +132,9 @@ fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<
     let most = common.hub.limits().connections_max as u64;
     let trusted = common.live.load().proxies.trusts(peer.ip);
     // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
-    let handshakes: u64 = common.metrics.iter().map(|metrics| metrics.tls_handshakes.load(Ordering::Relaxed)).sum();
-    let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + handshakes;
-    if loads.iter().sum::<u64>() + underway >= most || proxied && !trusted {
+    let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + common.handshakes();
+    let too_many = loads.iter().sum::<u64>() + underway >= most || tls && underway >= common.hub.limits().handshakes_max as u64;
+    if too_many || proxied && !trusted {
         // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
         return add(&common.metrics[0].refused_connections_total, 1);
     }

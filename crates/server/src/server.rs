@@ -471,6 +471,11 @@ impl Common {
         self.placed[shard].load(Ordering::Relaxed)
     }
 
+    /// TLS handshakes that are under way.
+    pub(crate) fn handshakes(&self) -> u64 {
+        self.metrics.iter().map(|metrics| metrics.tls_handshakes.load(Ordering::Relaxed)).sum()
+    }
+
     /// Takes note of a connection that is on its way to a shard.
     pub(crate) fn place_on(&self, shard: usize) {
         self.placed[shard].fetch_add(1, Ordering::Relaxed);

@@ -446,6 +446,7 @@ impl LimitSettings {
             body_time_max: self.body_time_max_ms,
             keep_alive_time_max: self.keep_alive_time_max_ms,
             connections_max: self.connections_max,
+            handshakes_max: self.handshakes_max,
             connections_per_address_max: self.connections_per_address_max,
             connects_per_second_max: self.connects_per_second_max,
             connects_per_address_per_second_max: self.connects_per_address_per_second_max,

@@ -135,6 +135,8 @@ settings! {
             keep_alive_time_max_ms: Duration = Limits::default().keep_alive_time_max;
             /// Connections of the whole server.
             connections_max: usize = Limits::default().connections_max;
+            /// TLS handshakes that are under way at the same time.
+            handshakes_max: usize = Limits::default().handshakes_max;
             /// Connections of one client address; an IPv6 address counts by its /64. Unset does not limit it, as for the next three.
             connections_per_address_max: Option<usize> = None;
             /// New connections of the whole server in a second.

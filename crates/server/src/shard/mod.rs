@@ -75,6 +75,8 @@ const SCRATCH_BYTES: usize = 64 << 10;
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 /// News taken from the inbox in one turn.
 const NEWS_MAX: usize = 512;
+/// TLS handshakes that begin before others have their turn.
+const GREETED_MAX: u32 = 4;
 
 /// What all shards share.
 pub(crate) struct Common {
@@ -291,7 +293,14 @@ async fn take_news(shard: Shared, mut inbox: Inbox) {
 
 /// Lets connections in until the end.
 async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
+    let mut greeted = 0;
     while let Some(visit) = visits.recv().await {
+        // A crowd of handshakes, which cost most, comes in small groups between everybody else's turns.
+        greeted += u32::from(matches!(&visit, Visit::Socket(Arrival { tls: true, .. })));
+        if greeted == GREETED_MAX {
+            greeted = 0;
+            tokio::task::yield_now().await;
+        }
         match visit {
             Visit::Socket(Arrival { socket, peer, tls, proxied, share }) => match arrive(&shard, socket) {
                 Ok(Io::Tcp(stream)) if proxied => proxied::introduce(&shard, stream, peer, tls),

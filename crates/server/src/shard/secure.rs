@@ -14,8 +14,6 @@ use crate::bridge::{self, Connect};
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::tls::ACME_PROTOCOL;
 
-/// Handshakes that one shard has under way; beyond, new ones are dropped.
-const HANDSHAKES_MAX: u64 = 2_000;
 /// Streams of one HTTP/2 connection: event streams and WebSockets of a browser's tabs share it.
 const STREAMS_MAX: u32 = 256;
 /// Time between two HTTP/2 pings, and how long an answer may take.
@@ -24,12 +22,13 @@ const PING_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Begins a handshake.
 pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer, share: Share) {
-    let (metrics, tls, time_max) = {
+    let (metrics, tls, time_max, too_many) = {
         let shard = shard.borrow();
         let Some(tls) = shard.common.tls.as_ref() else { return };
-        (shard.common.metrics[usize::from(shard.id)].clone(), tls.current(), shard.common.hub.limits().head_time_max)
+        let (limits, metrics) = (shard.common.hub.limits(), shard.common.metrics[usize::from(shard.id)].clone());
+        (metrics, tls.current(), limits.head_time_max, shard.common.handshakes() >= limits.handshakes_max as u64)
     };
-    if metrics.tls_handshakes.load(std::sync::atomic::Ordering::Relaxed) >= HANDSHAKES_MAX {
+    if too_many {
         return add(&metrics.refused_connections_total, 1);
     }
     add(&metrics.tls_handshakes, 1);
