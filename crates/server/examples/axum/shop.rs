@@ -5,23 +5,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::serve::{IncomingStream, Listener};
 use axum::{Extension, Router};
 use omnivox_auth::Settings;
+use omnivox_auth::key::{Algorithm, SigningKey};
+use omnivox_auth::mint::{TokenDraft, mint};
+use omnivox_auth::secret::Secret;
 use omnivox_core::app::Retention;
-use omnivox_core::{App, AppId, ChannelName, Dialect, Draft, Namespace, Namespaces, Pattern, Payload, Permissions};
+use omnivox_core::{App, AppId, ChannelName, Dialect, Draft, Namespace, Namespaces, Pattern, Payload};
 use omnivox_dialects::native::{Native, NativeSettings};
 use omnivox_hub::Hub;
-use omnivox_server::{Embedded, Handle, Peer, Server, ServerConfig, StartError};
+use omnivox_server::{Embedded, Handle, Peer, Server, ServerConfig};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +34,10 @@ use tokio_rustls::server::TlsStream;
 
 /// The channel that orders are published to.
 const ORDERS: &str = "orders";
+/// The app of omnivox that the shop is.
+const APP: &str = "shop";
+/// How long a client that came with a login stays without showing it again.
+const LOGIN_TIME: Duration = Duration::from_secs(12 * 3600);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How much of a request is read that is refused.
@@ -50,6 +57,7 @@ struct Shared {
     omnivox: Embedded,
     hub: Arc<Hub>,
     app: AppId,
+    key: Arc<SigningKey>,
 }
 
 /// Who is logged in.
@@ -63,9 +71,14 @@ struct Client(Peer);
 impl Shop {
     /// Starts omnivox, and puts its routes beside those of the shop.
     pub(crate) fn open() -> Result<Self, Box<dyn Error>> {
-        let app = AppId::parse("shop")?;
-        let omnivox = omnivox(app.clone())?;
-        let shared = Shared { omnivox: omnivox.embedded(), hub: omnivox.hub().clone(), app };
+        let app = AppId::parse(APP)?;
+        // Nobody but this process has it: tokens are how the login's word reaches the hub.
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+        let secret = Secret::from_bytes(&secret)?;
+        let omnivox = omnivox(app.clone(), &secret)?;
+        let key = Arc::new(SigningKey::of_secret(&secret, Algorithm::HS256)?);
+        let shared = Shared { omnivox: omnivox.embedded(), hub: omnivox.hub().clone(), app, key };
         let behind_the_login = Router::new().route("/orders", post(order)).route("/live/{*path}", any(live));
         let routes = behind_the_login.layer(middleware::from_fn(login)).route("/", get("the shop is open\n")).with_state(shared);
         Ok(Self { omnivox, routes })
@@ -91,13 +104,12 @@ impl Shop {
     }
 }
 
-/// A server that listens nowhere by itself. Everyone who gets as far as here may read; only this program publishes.
-fn omnivox(id: AppId) -> Result<Handle, StartError> {
-    let mut everything = Namespace::new("*", Pattern::All);
-    everything.anonymous = Permissions::SUBSCRIBE.with(Permissions::HISTORY);
-    let app = App::new(id, Namespaces::new(vec![everything]));
+/// A server that listens nowhere by itself. It lets in whom the login vouches for, and only this program publishes.
+fn omnivox(id: AppId, secret: &Secret) -> Result<Handle, Box<dyn Error>> {
+    let mut app = App::new(id, Namespaces::new(vec![Namespace::new("*", Pattern::All)]));
+    app.open = false;
     let dialects = vec![Arc::new(Native::new(NativeSettings::default())) as Arc<dyn Dialect>];
-    Server::start(ServerConfig::new(Vec::new(), vec![Settings::open(Arc::new(app))], dialects))
+    Ok(Server::start(ServerConfig::new(Vec::new(), vec![Settings::of_secret(Arc::new(app), APP, secret)?], dialects))?)
 }
 
 /// The shop's own login, before its routes and before omnivox: here a cookie, in your program what you have.
@@ -128,8 +140,20 @@ async fn order(
     Ok(StatusCode::CREATED)
 }
 
-/// `/live/…`: everything that omnivox serves, WebSockets and event streams too.
-async fn live(State(shop): State<Shared>, ConnectInfo(Client(peer)): ConnectInfo<Client>, mut request: Request) -> Response {
+/// `/live/…`: everything that omnivox serves, WebSockets and event streams too, for the customer who is logged in.
+async fn live(
+    State(shop): State<Shared>,
+    ConnectInfo(Client(peer)): ConnectInfo<Client>,
+    Extension(Customer(customer)): Extension<Customer>,
+    mut request: Request,
+) -> Result<Response, (StatusCode, String)> {
+    let draft = TokenDraft::new(APP).user(&customer).allow("*", &["subscribe", "history", "presence"]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let token = mint(&shop.key, &draft, now.as_millis() as u64, LOGIN_TIME.as_millis() as u64);
+    let bearer = token.ok().and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+    // A customer's name can be one that omnivox takes for no user's.
+    let bearer = bearer.ok_or_else(|| (StatusCode::FORBIDDEN, "this customer can't have messages\n".to_owned()))?;
+    request.headers_mut().insert(header::AUTHORIZATION, bearer);
     let mut parts = request.uri().clone().into_parts();
     let inside = parts.path_and_query.as_ref().and_then(|target| target.as_str().strip_prefix("/live")).and_then(|path| path.parse().ok());
     if inside.is_some() {
@@ -138,7 +162,7 @@ async fn live(State(shop): State<Shared>, ConnectInfo(Client(peer)): ConnectInfo
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
     }
-    shop.omnivox.call(request, peer).await.map(Body::new)
+    Ok(shop.omnivox.call(request, peer).await.map(Body::new))
 }
 
 /// Waits for the end and sends the clients of omnivox away, which ends the streams that axum would wait for.

@@ -89,9 +89,11 @@ async fn a_web_socket_over_http1_in_a_program_of_ones_own() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let answer = head(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("HSmrc0sMlYUkAGmm5OPpG2HaGWk="), "{answer}");
-    talk(&mut stream, &[SUBSCRIBE], "subscribed").await;
+    talk(&mut stream, &[r#"{"type":"subscribe","channel":"c","presence":true}"#], "subscribed").await;
     let publish = r#"{"type":"publish","channel":"c","event":"e","data":1,"id":"1"}"#;
     assert_eq!(talk(&mut stream, &[publish], "error").await["code"], "forbidden", "only the program publishes");
+    let entered = talk(&mut stream, &[r#"{"type":"enter","channel":"c","key":"k"}"#], "presence").await;
+    assert_eq!(entered["member"]["user"], "ana", "omnivox knows who the login let in: {entered}");
     drop((close, stream));
     serving.await.unwrap().unwrap();
 }
