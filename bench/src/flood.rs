@@ -71,12 +71,15 @@ impl Flood {
         }
     }
 
-    /// How many of its clients a server with default limits lets stay at the same time: as many may *elsewhere*, so that as many come again.
-    pub(crate) fn kept(self) -> usize {
+    /// How the sink meets it, so that as much goes *elsewhere* as to a server with default limits.
+    pub(crate) fn sink_options(self) -> &'static [&'static str] {
         match self {
+            Self::SlowHeads => &[],
             // `limits.handshakes_max`
-            Self::Handshakes => 4_000,
-            Self::SlowHeads | Self::Bombs | Self::KeySets => usize::MAX,
+            Self::Handshakes => &["--keep", "4000"],
+            // Closed by the first bomb.
+            Self::Bombs => &["--answer", "--most", "60000"],
+            Self::KeySets => &["--answer"],
         }
     }
 

@@ -73,7 +73,7 @@ fn measure(options: &NeighboursOptions, flood: Flood, invocation: &Invocation) -
     let keys = KeySet::serve()?;
     let program = options.spawn.clone().map_or_else(own_program, Ok)?;
     let server = Server::start_secure("omnivox", program, &keys.settings(), options.server_log.as_deref())?;
-    let sink = Server::start_sink(invocation, flood.kept())?;
+    let sink = Server::start_sink(invocation, flood.sink_options())?;
     let process = server.process_needed()?;
     let clock = Clock::start();
     let count = options.subscribers as usize;

@@ -126,11 +126,11 @@ impl Server {
         Self::start(name.to_owned(), &command, None)
     }
 
-    /// A server that takes connections and says nothing: this program itself, as another process.
-    pub(crate) fn start_sink(invocation: &Invocation, keep: usize) -> Result<Self> {
+    /// A server that takes what a flood sends and does nothing with it: this program itself, as another process.
+    pub(crate) fn start_sink(invocation: &Invocation, options: &[&str]) -> Result<Self> {
         let mut command = vec![own_program()?];
         command.extend(invocation.words.iter().cloned());
-        command.extend(["sink", "--keep", &keep.to_string(), "--port", "{port}"].map(str::to_owned));
+        command.extend(["sink", "--port", "{port}"].iter().chain(options).map(|&word| word.to_owned()));
         Self::start("sink".to_owned(), &command, None)
     }
 

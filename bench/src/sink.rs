@@ -1,8 +1,14 @@
-//! `bench sink`: a server that takes connections, reads away what they send, and says nothing.
+//! `bench sink`: a server that takes connections and reads away what they send, as many and as much as the server under test would.
 //!
 //! A flood that goes here costs the machine what it costs, and no server anything: what is left of the difference is the server's.
+//!
+//! | option | for floods whose clients |
+//! | --- | --- |
+//! | `--keep` | are closed beyond a number |
+//! | `--answer` | wait for an answer before they go on |
+//! | `--most` | are closed once they have sent too much |
 
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,6 +25,14 @@ pub struct SinkOptions {
     /// Clients that may stay; whoever comes beyond them is closed
     #[arg(long, default_value_t = usize::MAX)]
     pub keep: usize,
+
+    /// Answer with a byte whatever comes at a time
+    #[arg(long)]
+    pub answer: bool,
+
+    /// Bytes that a client may send; then it is closed
+    #[arg(long, default_value_t = usize::MAX)]
+    pub most: usize,
 }
 
 /// Serves until the process that started it ends.
@@ -28,7 +42,7 @@ pub(crate) fn serve(options: &SinkOptions) -> Result<()> {
     let mut poll = Poll::new()?;
     let mut listener = TcpListener::bind(([127, 0, 0, 1], options.port).into())?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    let mut clients: Vec<Option<TcpStream>> = Vec::new();
+    let mut clients: Vec<Option<Client>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let (mut events, mut scratch) = (Events::with_capacity(1024), vec![0; 64 << 10]);
     loop {
@@ -44,9 +58,9 @@ pub(crate) fn serve(options: &SinkOptions) -> Result<()> {
                         clients.len() - 1
                     });
                     poll.registry().register(&mut stream, Token(at), Interest::READABLE)?;
-                    clients[at] = Some(stream);
+                    clients[at] = Some(Client { stream, heard: 0 });
                 }
-            } else if is_over(clients[event.token().0].as_mut(), &mut scratch) {
+            } else if clients[event.token().0].as_mut().is_some_and(|client| client.is_over(options, &mut scratch)) {
                 clients[event.token().0] = None;
                 free.push(event.token().0);
             }
@@ -54,17 +68,28 @@ pub(crate) fn serve(options: &SinkOptions) -> Result<()> {
     }
 }
 
-/// Reads away what came. True when the connection has just ended.
-fn is_over(stream: Option<&mut TcpStream>, scratch: &mut [u8]) -> bool {
-    let Some(stream) = stream else { return false };
-    loop {
-        match stream.read(scratch) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return true,
+struct Client {
+    stream: TcpStream,
+    /// Bytes so far.
+    heard: usize,
+}
+
+impl Client {
+    /// Reads away what came. True when the connection has just ended, or should.
+    fn is_over(&mut self, options: &SinkOptions, scratch: &mut [u8]) -> bool {
+        let before = self.heard;
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => return true,
+                Ok(length) => self.heard += length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
         }
+        // A client that can't take a byte has enough of them.
+        let answered = !options.answer || self.heard == before || self.stream.write(b".").is_ok();
+        self.heard > options.most || !answered
     }
 }
 
