@@ -6,6 +6,7 @@
 use std::process;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use omnivox_hub::Hub;
 use omnivox_server::ServerConfig;
 use omnivox_server::{Handle, Server, StartError};
@@ -54,18 +55,23 @@ fn announce(server: &Handle) {
     }
 }
 
-/// Takes over what can change while clients are connected, and names what can't. Settings that are wrong change nothing.
+/// Takes over what can change while clients are connected, and names what can't. Settings that are wrong change nothing, be they wrong by
+/// themselves or beside what the server keeps until a restart.
 fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &LevelSwitch, running: &Handle) {
-    let read = load(settings, Config::default()).and_then(|mut config| {
-        passed.replace(&mut config);
-        judge(&config).map(|server| (config, server))
+    let read = load(settings, Config::default()).and_then(|mut new| {
+        passed.replace(&mut new);
+        judge(&new)?;
+        let merged = current.merged(&new);
+        let server = judge(&merged).context("the server keeps some of its settings until a restart, and the new ones don't go with these")?;
+        switch.set(&new.log.level)?;
+        Ok((new, merged, server))
     });
-    let (new, server) = match read.and_then(|read| switch.set(&read.0.log.level).map(|()| read)) {
+    let (new, merged, server) = match read {
         Ok(read) => read,
         Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
     };
     running.take_over(server);
-    current.take_over(&new);
+    *current = merged;
     let waiting = render::differences(current, &new);
     if *current == new {
         tracing::info!("the settings were read again");

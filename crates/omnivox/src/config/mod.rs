@@ -5,6 +5,7 @@
 //! - [`meaning`]: what a server is started with, and the rules between settings
 //! - [`traces`]: `[traces]` as the server takes it; [`otel`]: the variables that say the same in OpenTelemetry's words
 //! - [`relay`]: `[turn]` as the relay takes it
+//! - [`reload`]: what a running server takes over
 //! - [`dev`]: what `omnivox dev` has instead of a file
 //! - [`hooks`]: back ends that are asked about clients
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
@@ -27,6 +28,7 @@ mod otel;
 mod problem;
 mod quotas;
 pub(crate) mod relay;
+mod reload;
 pub(crate) mod render;
 mod secure;
 pub(crate) mod settings;

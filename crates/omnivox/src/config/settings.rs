@@ -657,28 +657,3 @@ settings! {
         }
     }
 }
-
-impl Config {
-    /// Takes over those settings that a running server takes over; [`omnivox_server::Handle::take_over`] is the other half.
-    pub(crate) fn take_over(&mut self, new: &Self) {
-        self.log.level.clone_from(&new.log.level);
-        self.app.clone_from(&new.app);
-        self.api_key.clone_from(&new.api_key);
-        self.namespace.clone_from(&new.namespace);
-        self.hook.clone_from(&new.hook);
-        self.history.clone_from(&new.history);
-        self.webhook.clone_from(&new.webhook);
-        self.drain.clone_from(&new.drain);
-        self.server.trusted_proxies.clone_from(&new.server.trusted_proxies);
-        self.server.proxy_headers = new.server.proxy_headers;
-        self.server.hosts.clone_from(&new.server.hosts);
-        self.tls.certificate_file.clone_from(&new.tls.certificate_file);
-        self.tls.private_key_file.clone_from(&new.tls.private_key_file);
-        let (limits, other) = (&mut self.limits, &new.limits);
-        limits.connections_per_address_max = other.connections_per_address_max;
-        limits.connects_per_second_max = other.connects_per_second_max;
-        limits.connects_per_address_per_second_max = other.connects_per_address_per_second_max;
-        limits.requests_per_address_per_second_max = other.requests_per_address_per_second_max;
-        limits.take_quotas(other);
-    }
-}

@@ -125,6 +125,21 @@ fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
 }
 
 #[test]
+fn a_reload_that_does_not_go_with_what_the_server_keeps_changes_nothing() {
+    let proxied = OPEN.replace("[server]\n", "[server]\nproxy_protocol = \"127.0.0.1:0\"\ntrusted_proxies = \"127.0.0.1\"\n");
+    let file = File::new("kept", &proxied);
+    let server = Server::start(&["serve", "--config", file.path()]);
+    // By itself the new file is right, but the listener goes on to want headers of proxies, of which there would be none.
+    std::fs::write(file.path(), OPEN).expect("writable");
+    server.signal("-HUP");
+    server.heard("the settings were not taken over: the server keeps some of its settings until a restart");
+    server.heard("server.proxy_protocol: believes no proxy");
+    std::fs::write(file.path(), &proxied).expect("writable");
+    server.signal("-HUP");
+    server.heard("the settings were read again");
+}
+
+#[test]
 fn log_lines_can_be_json() {
     let file = File::new("json", &format!("{OPEN}[log]\nformat = \"json\"\n"));
     let line = Server::spawn(command(&["serve", "--config", file.path()])).heard("listening");
