@@ -62,7 +62,8 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
         passed.replace(&mut new);
         judge(&new)?;
         let merged = current.merged(&new);
-        let server = judge(&merged).context("the server keeps some of its settings until a restart, and the new ones don't go with these")?;
+        let server =
+            judge(&merged).context("the server keeps some of its settings until a restart, and the new ones don't go with these")?;
         switch.set(&new.log.level)?;
         Ok((new, merged, server))
     });
