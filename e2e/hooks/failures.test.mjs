@@ -118,6 +118,32 @@ test('answers are remembered for who asks the same, and no longer than both side
   assert.ok(await server.metric('omnivox_hook_remembered_total') > 0);
 });
 
+test('whom a connect hook let in stays as long as it is asked at the same place', async (t) => {
+  const file = path.join(folder(t), 'omnivox.toml');
+  const key = secret();
+  const app = `[server]\nlisten = ["127.0.0.1:0"]\n[[app]]\nid = "shop"\nsecret = "${key}"\n`;
+  const asked = await backend(t, secret(), ({ credential }) => (credential.verified ? {} : { allow: true, user: 'ben', channels: { '*': ['subscribe'] } }));
+  const written = (more, events = ['connect']) => `${app}${hook(asked, events, more)}`;
+  const server = await omnivox(t, { settings: written(''), settingsFile: file });
+  const known = await connect(t, server.ws, { headers: { authorization: `Bearer ${token(key, claims({ channels: { '*': ['subscribe'] } }))}` } });
+  const guests = await Promise.all([1, 2].map(() => connect(t, server.ws)));
+  for (const guest of guests) assert.equal((await guest.subscribe('a')).type, 'subscribed');
+  const change = async (settings, said = 'the settings were read again') => {
+    const before = server.output.split(said).length;
+    writeFileSync(file, settings);
+    server.child.kill('SIGHUP');
+    await until(() => server.output.split(said).length > before, 'a reload');
+  };
+  await change(written('timeout_ms = 3000').replace('"test"', '"other"'));
+  for (const guest of guests) assert.equal((await guest.subscribe('b')).type, 'subscribed', 'it has only another name');
+  const { json } = await server.post('/v1/ticket');
+  await change(written('', ['publish']));
+  for (const guest of guests) assert.equal((await guest.closed).code, 4401, 'it is no longer asked about connects');
+  const late = await server.get(`/v1/poll?channel=a&timeout=0&ticket=${json.ticket}`);
+  assert.deepEqual([late.status, /hook that let it in is no longer there/.test(late.text)], [401, true], late.text);
+  assert.equal((await known.subscribe('c')).type, 'subscribed', 'a token needs no hook');
+});
+
 test('hooks come, change and go with new settings, and no client is dropped', async (t) => {
   const file = path.join(folder(t), 'omnivox.toml');
   const asked = await backend(t, secret(), ({ channels }) => ({ allow: channels[0] !== 'no' }));

@@ -13,6 +13,8 @@ import { OPEN } from '../lib/settings.mjs';
 import { NEWEST, connect as connectSocketIo } from '../lib/socketio.mjs';
 
 const REASON = 'not on Mondays';
+/// What a client is told: the rule, which is the hook `test`, and the reason.
+const TOLD = `hook \`test\`: ${REASON}`;
 const DENIAL = { allow: false, code: 'forbidden', reason: REASON };
 /// Channels that nobody may use but by a hook's word.
 const GIVEN = '\n[[namespace]]\nchannels = "given*"\n';
@@ -110,7 +112,7 @@ for (const client of CLIENTS) {
     });
     const server = await omnivox(t, { settings: `${OPEN}${GIVEN}${hook(asked, ['subscribe', 'publish'])}` });
     const { subscribe, publish } = await client.start(t, server);
-    for (const [channel, granted, expected] of [['open-no', true, REASON], ['open', true, ''], ['given-yes', false, ''], ['given', false, 'not allowed']]) {
+    for (const [channel, granted, expected] of [['open-no', true, TOLD], ['open', true, ''], ['given-yes', false, ''], ['given', false, 'not allowed']]) {
       for (const [event, act] of [['subscribe', subscribe], ['publish', publish]]) {
         if (!act) continue;
         asked.asked.drain();
@@ -161,7 +163,7 @@ test('a connect is denied in the words of each protocol', async (t) => {
   };
   for (const [name, attempt] of Object.entries(attempts)) {
     const told = await attempt();
-    assert.ok(told.includes(REASON), `${name}: ${told}`);
+    assert.ok(told.includes(TOLD), `${name}: ${told}`);
     await asked.next('connect');
   }
   assert.match(await http('/.well-known/mercure?topic=a'), /^(Unauthorized|Forbidden)/);

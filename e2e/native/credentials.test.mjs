@@ -92,6 +92,9 @@ test('a ticket works once, whichever way it is shown', async (t) => {
     assert.equal((await server.get(`/v1/sse?channel=a&ticket=${used}`)).status, 401);
   }
   assert.equal((await server.post('/v1/ticket')).status, 401, 'nobody gets a ticket for nothing');
+  const bought = await server.post(`/v1/ticket?ticket=${await draw()}`);
+  assert.deepEqual([bought.status, bought.json.error.code], [401, 'unauthorized'], 'a ticket buys no other');
+  assert.match(bought.json.error.message, /send the token or key itself/);
   const both = await draw();
   const statuses = await Promise.all(Array.from({ length: 8 }, () => ask(server, {}, `/v1/history?channel=a&ticket=${both}`)));
   assert.equal(statuses.filter(({ status }) => status === 200).length, 1, 'eight at the same time: one of them wins');

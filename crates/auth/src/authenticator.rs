@@ -229,6 +229,8 @@ impl Authenticator {
             issued_at_ms: token.issued_at_ms,
             back_end: false,
             signer: Some(token.signer),
+            hook: None,
+            ticket: false,
             info: token.claims.info()?.or_else(|| mercure.as_ref().and_then(payload_for_all)),
         };
         Ok((principal, token))
@@ -254,13 +256,17 @@ impl Authenticator {
 
     /// A ticket for somebody who was verified. `entropy` must be fresh randomness.
     pub fn issue_ticket(&self, principal: &Principal, entropy: [u8; 32], now_ms: u64) -> Result<Box<str>, AuthError> {
+        if principal.ticket {
+            return Err(AuthError::TicketForTicket);
+        }
         self.memory.tickets.issue(principal.clone(), entropy, now_ms)
     }
 
     fn redeem(&self, ticket: &str, now_ms: u64) -> Result<Principal, AuthError> {
         let principal = self.memory.tickets.redeem(ticket, now_ms)?;
-        self.memory.revocations.check(principal.user.as_ref(), principal.token_id.as_ref(), principal.issued_at_ms, now_ms)?;
-        Ok(principal)
+        // Its key may have gone since.
+        self.review(&principal, now_ms)?;
+        Ok(Principal { ticket: true, ..principal })
     }
 
     /// Whether a principal that was let in before still would be: its key is trusted, and nothing of it was revoked.

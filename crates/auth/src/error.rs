@@ -67,6 +67,12 @@ pub enum AuthError {
         /// In how many seconds it begins.
         in_s: u64,
     },
+    /// The token says that it was made later than now, and a revocation of its user would not concern it.
+    #[error("the token was made {in_s} s from now (`iat`); check both clocks (`app.token_leeway_ms`)")]
+    MadeLater {
+        /// In how many seconds.
+        in_s: u64,
+    },
     /// The token never expires.
     #[error("the token has no `exp`; give it one, or switch off `app.token_expiry_required` (access tokens always need one)")]
     NoExpiry,
@@ -117,6 +123,9 @@ pub enum AuthError {
         /// How many seconds a ticket lasts.
         ttl_s: u64,
     },
+    /// A ticket was shown for another: one that leaked would be as good as the credential behind it.
+    #[error("a ticket buys no other ticket; send the token or key itself to `POST /v1/ticket` (`Authorization: Bearer …`)")]
+    TicketForTicket,
     /// Too many tickets wait to be used.
     #[error("{0} tickets wait to be used; raise `limits.tickets_max`")]
     TicketsFull(usize),
@@ -164,7 +173,7 @@ impl AuthError {
             Self::Unsigned | Self::AlgorithmUnknown | Self::AlgorithmNotAllowed(_) => "app.token_algorithms",
             Self::UnknownKey | Self::KeysUnavailable => "app.token_key_set",
             Self::BadSignature | Self::ApiKey => "app.secret",
-            Self::Expired { .. } | Self::NotYetValid { .. } => "app.token_leeway_ms",
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::MadeLater { .. } => "app.token_leeway_ms",
             Self::NoExpiry => "app.token_expiry_required",
             Self::LivesTooLong { .. } => "app.token_lifetime_max_ms",
             Self::Issuer { .. } => "app.token_issuers",
@@ -182,6 +191,7 @@ impl AuthError {
             | Self::Revoked(_)
             | Self::OtherUser
             | Self::Ticket { .. }
+            | Self::TicketForTicket
             | Self::SignatureForm(_)
             | Self::Replayed
             | Self::RelayName(_) => return None,
@@ -218,6 +228,7 @@ impl AuthError {
             Self::BadSignature => "bad_signature",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not_yet_valid",
+            Self::MadeLater { .. } => "made_later",
             Self::NoExpiry => "no_expiry",
             Self::LivesTooLong { .. } => "lives_too_long",
             Self::Issuer { .. } => "issuer",
@@ -229,6 +240,7 @@ impl AuthError {
             Self::RevocationsFull(_) => "revocations_full",
             Self::ApiKey => "api_key",
             Self::Ticket { .. } => "ticket",
+            Self::TicketForTicket => "ticket_for_ticket",
             Self::TicketsFull(_) => "tickets_full",
             Self::SignatureForm(_) => "signature_form",
             Self::RequestSignature => "request_signature",
@@ -265,6 +277,7 @@ impl From<AuthError> for Denied {
             | AuthError::UnknownKey
             | AuthError::BadSignature
             | AuthError::NotYetValid { .. }
+            | AuthError::MadeLater { .. }
             | AuthError::NoExpiry
             | AuthError::LivesTooLong { .. }
             | AuthError::Issuer { .. }
@@ -275,6 +288,7 @@ impl From<AuthError> for Denied {
             | AuthError::OtherUser
             | AuthError::ApiKey
             | AuthError::Ticket { .. }
+            | AuthError::TicketForTicket
             | AuthError::RequestSignature
             | AuthError::SignatureTime { .. }
             | AuthError::Replayed
@@ -311,6 +325,7 @@ mod tests {
             AuthError::BadSignature,
             AuthError::Expired { ago_s: 1 },
             AuthError::NotYetValid { in_s: 1 },
+            AuthError::MadeLater { in_s: 1 },
             AuthError::NoExpiry,
             AuthError::LivesTooLong { max_s: 1 },
             AuthError::Issuer { found: "x".into() },
@@ -322,6 +337,7 @@ mod tests {
             AuthError::RevocationsFull(1),
             AuthError::ApiKey,
             AuthError::Ticket { ttl_s: 30 },
+            AuthError::TicketForTicket,
             AuthError::TicketsFull(1),
             AuthError::SignatureForm("it is empty"),
             AuthError::RequestSignature,

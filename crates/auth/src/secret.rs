@@ -52,8 +52,8 @@ pub enum WeakSecret {
     Pem,
 }
 
-/// What stands for a key in a principal: eight bytes of a digest of it.
-pub(crate) fn signer(kind: &str, key: &[&[u8]]) -> Signer {
+/// What stands for a key, or for the place of a hook, in a principal: eight bytes of a digest of it.
+pub fn signer(kind: &str, key: &[&[u8]]) -> Signer {
     let mut context = aws_lc_rs::digest::Context::new(&SHA256);
     context.update(b"omnivox signer\0");
     context.update(kind.as_bytes());

@@ -134,6 +134,11 @@ impl TokenRules {
         {
             return Err(AuthError::NotYetValid { in_s: (begins - now_ms).div_ceil(1000) });
         }
+        if let Some(made) = claims.moment_ms("iat")?
+            && now_ms.saturating_add(self.leeway_ms) < made
+        {
+            return Err(AuthError::MadeLater { in_s: (made - now_ms).div_ceil(1000) });
+        }
         match expires_at_ms {
             // RFC 9068 demands it of access tokens, whatever the setting says.
             None if self.expiry_required || header.is_access_token() => return Err(AuthError::NoExpiry),

@@ -128,9 +128,13 @@ pub struct Principal {
     pub back_end: bool,
     /// Whose credential it was: when the app no longer trusts that, the session ends.
     pub signer: Option<Signer>,
+    /// The hook that let it in, or gave it more than its credential does: when the app no longer asks that, the session ends.
+    pub hook: Option<Signer>,
+    /// Whether it came with a ticket, which buys no other.
+    pub ticket: bool,
 }
 
-/// What stands for the key that vouches for a principal. It tells nothing of the key.
+/// What stands for the key, or the hook, that vouches for a principal. It tells nothing of the key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signer(pub [u8; 8]);
 
@@ -155,6 +159,8 @@ impl Principal {
             issued_at_ms: None,
             back_end: false,
             signer: None,
+            hook: None,
+            ticket: false,
         }
     }
 

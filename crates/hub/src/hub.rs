@@ -183,6 +183,11 @@ impl Hub {
         });
         *apps = entries.collect();
         drop(apps);
+        self.tell_replaced();
+    }
+
+    /// Has all sessions looked at again.
+    pub(crate) fn tell_replaced(&self) {
         self.replaced.send_modify(|times| *times += 1);
     }
 
@@ -202,7 +207,7 @@ impl Hub {
         &self.key_set_counters
     }
 
-    /// Tells whenever the apps were replaced: what sessions were let in with has to be looked at again.
+    /// Tells whenever the apps or hooks were replaced: what sessions were let in with has to be looked at again.
     pub fn replacements(&self) -> watch::Receiver<u64> {
         self.replaced.subscribe()
     }
@@ -211,6 +216,7 @@ impl Hub {
     pub fn review(&self, principal: &Principal) -> Result<Arc<AppEntry>, Denied> {
         let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
         entry.authenticator.review(principal, self.now_ms())?;
+        self.hooks.still_vouch(principal)?;
         Ok(entry)
     }
 
@@ -377,7 +383,11 @@ impl Hub {
         let mut refusal: Option<AuthError> = None;
         for entry in self.candidates(connect, current).map_err(Stranger::Known)? {
             match verify(&entry) {
-                Ok(principal) => return Ok((entry, principal)),
+                Ok(principal) => {
+                    // A ticket may be older than the settings.
+                    self.hooks.still_vouch(&principal).map_err(Stranger::Known)?;
+                    return Ok((entry, principal));
+                }
                 Err(error) => {
                     refusal = Some(match refusal.take() {
                         Some(known) => known.more_telling(error),

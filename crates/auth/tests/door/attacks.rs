@@ -125,6 +125,8 @@ fn keys_that_tokens_bring_along() {
     ] {
         world.check(&header, &raw_token(Signer::Rsa(&thief), &header, ana_of_provider("").as_bytes()), "! signature is wrong");
     }
+    let good = r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://evil.test/keys"}"#;
+    world.check("the app's key counts, and no other", &raw_token(OWN, good, ana("").as_bytes()), "ana:");
     let from_file = r#"{"alg":"HS256","kid":"../../../../dev/null"}"#;
     world.check("a path as kid", &raw_token(Signer::Secret(HS256, b""), from_file, ana("").as_bytes()), "! signature is wrong");
     world.check("crit", &raw_token(OWN, r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, ana("").as_bytes()), "! has `crit`");
@@ -137,7 +139,7 @@ fn times_that_are_not_now() {
         let moment = NOW_S.checked_add_signed(offset_s).unwrap();
         match claim {
             "exp" => own(&format!(r#"{{"sub":"ana","exp":{moment}}}"#)),
-            _ => own(&ana(&format!(r#","nbf":{moment}"#))),
+            _ => own(&ana(&format!(r#","{claim}":{moment}"#))),
         }
     };
     world.check("expired", &at("exp", -3600), "! expired 3600 s ago");
@@ -146,6 +148,9 @@ fn times_that_are_not_now() {
     world.check("not yet", &at("nbf", 600), "! not valid for another 600 s");
     world.check("as early as clocks may differ", &at("nbf", 30), "ana:");
     world.check("a second earlier", &at("nbf", 31), "! not valid for another 31 s");
+    world.check("made by a clock that is ahead", &at("iat", 30), "ana:");
+    world.check("made an hour from now", &at("iat", 3600), "! was made 3600 s from now");
+    world.check("beyond all clocks", &own(&ana(r#","iat":1e300"#)), "! s from now");
     world.check("for ever", &own(r#"{"sub":"ana"}"#), "! has no `exp`");
     world.check("null", &own(r#"{"exp":null}"#), "! has no `exp`");
     world.check("a text", &own(r#"{"exp":"9999999999"}"#), "! `exp` is not a number of seconds");
@@ -205,6 +210,9 @@ fn replayed_and_stale_tickets() {
     let ticket = world.door.issue_ticket(&principal, [1; 32], NOW_MS).unwrap();
     assert_eq!(redeem(&ticket, NOW_MS), "ana:");
     assert!(redeem(&ticket, NOW_MS).contains("was used before"));
+    let bought = world.door.issue_ticket(&principal, [3; 32], NOW_MS).unwrap();
+    let bearer = world.door.verify(&Credential::Ticket(bought), NOW_MS).unwrap();
+    assert_eq!(world.door.issue_ticket(&bearer, [4; 32], NOW_MS), Err(AuthError::TicketForTicket), "a ticket buys no other");
     let late = world.door.issue_ticket(&principal, [2; 32], NOW_MS).unwrap();
     assert!(redeem(&late, NOW_MS + 30_000).contains("older than 30 s"));
 }

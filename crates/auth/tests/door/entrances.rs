@@ -124,7 +124,7 @@ fn each_kind_of_credential_has_its_principal() {
     check(&Credential::Token(own(&ana("")).into()), "ana:");
     let principal = world.verify(&own(&ana(""))).unwrap();
     let ticket = world.door.issue_ticket(&principal, [1; 32], NOW_MS).unwrap();
-    assert_eq!(world.door.verify(&Credential::Ticket(ticket), NOW_MS), Ok(principal));
+    assert_eq!(world.door.verify(&Credential::Ticket(ticket), NOW_MS), Ok(Principal { ticket: true, ..principal }));
     let open = Authenticator::new(
         Settings::open(Arc::new(omnivox_core::App::new(app("x").id.clone(), app("x").namespaces.clone()))),
         Arc::default(),

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::hook::{Failure, Hook};
 use super::question::Question;
-use super::verdict::Verdict;
+use super::verdict::{Verdict, refused_by};
 use super::{HookEvent, HookSettings, OnFailure};
 use crate::calls::{Asked, vouch};
 use crate::hub::{Caller, Door, Hub, Outcome, Running, Stranger, admit_page, answer, denied};
@@ -46,8 +46,9 @@ impl Asking {
 
     /// What the back end says of something that it may leave to others: an error when it denies it, `None` when it failed and that is no reason.
     async fn opinion(self) -> Result<Option<Arc<Verdict>>, Denied> {
+        let name = self.hook.settings.name.clone();
         match self.verdict().await {
-            Ok(verdict) => verdict.denied.clone().map_or(Ok(Some(verdict)), Err),
+            Ok(verdict) => verdict.denied.as_ref().map(|denied| refused_by(&name, denied)).map_or(Ok(Some(verdict)), Err),
             Err((hook, _)) if hook.settings.on_failure == OnFailure::Allow => Ok(None),
             Err((hook, failure)) => Err(failure.denied(&hook.settings.name)),
         }
@@ -55,9 +56,10 @@ impl Asking {
 }
 
 impl Hub {
-    /// Takes over new hooks.
+    /// Takes over new hooks. Whom one that is gone has let in ends.
     pub fn replace_hooks(&self, settings: Vec<HookSettings>) {
         self.hooks.replace(settings);
+        self.tell_replaced();
     }
 
     /// The apps whose back end answers events that no handler takes.
@@ -164,6 +166,9 @@ impl Hub {
             welcomed.issued_at_ms = Some(verdict.at_ms);
         }
         welcomed.authenticated |= alone || verdict.user.is_some();
+        if alone || verdict.user.is_some() || !verdict.grants.is_empty() {
+            welcomed.hook = Some(hook.settings.signer());
+        }
         if !verdict.grants.is_empty() {
             welcomed.grants = principal.grants.iter().chain(&verdict.grants).cloned().collect();
         }

@@ -21,7 +21,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use omnivox_core::AppId;
+use omnivox_core::command::Denied;
+use omnivox_core::{AppId, Principal};
 use smallvec::SmallVec;
 
 pub(crate) use self::hook::Hook;
@@ -60,6 +61,16 @@ impl Hooks {
         }
         let table = self.all();
         table.iter().filter(|hook| hook.settings.app == *app && hook.settings.events.contains(&event)).cloned().collect()
+    }
+
+    /// Whether the app still asks the hook, if any, that let the principal in: at the same address, whatever its name and secrets are now, as a
+    /// key set is known by its address too.
+    pub(crate) fn still_vouch(&self, principal: &Principal) -> Result<(), Denied> {
+        let Some(vouching) = principal.hook else { return Ok(()) };
+        if self.of(&principal.app, HookEvent::Connect).iter().any(|hook| hook.settings.signer() == vouching) {
+            return Ok(());
+        }
+        Err(Denied::Unauthorized("the hook that let it in is no longer there; connect again".into()))
     }
 
     /// All hooks.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnivox_auth::secret::Secret;
+use omnivox_auth::secret::{Secret, signer};
+use omnivox_core::grants::Signer;
 use omnivox_core::{AppId, Pattern};
 
 use crate::outgoing::Url;
@@ -110,6 +111,13 @@ impl HookSettings {
             on_failure: OnFailure::Deny,
             pass_token: false,
         }
+    }
+
+    /// What stands for the back end in those whom it lets in.
+    pub(crate) fn signer(&self) -> Signer {
+        let origin = self.url.origin();
+        let scheme: &[u8] = if origin.tls { b"https" } else { b"http" };
+        signer("hook", &[scheme, self.url.authority().as_bytes(), self.url.target().as_bytes()])
     }
 
     /// Whether it is the same back end, so that what is known of it stays known after new settings.

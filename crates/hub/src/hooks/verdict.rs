@@ -179,6 +179,20 @@ fn refusal(code: Option<&str>, reason: Option<String>) -> Result<Denied, String>
     })
 }
 
+/// The refusal of something that a hook was asked about: the hook is the rule, so its name comes first.
+pub(crate) fn refused_by(hook: &str, denied: &Denied) -> Denied {
+    let named = |words: &str| format!("hook `{hook}`: {words}").into();
+    match denied {
+        Denied::Unauthorized(words) => Denied::Unauthorized(named(words)),
+        Denied::Expired(words) => Denied::Expired(named(words)),
+        Denied::Forbidden(words) => Denied::Forbidden(named(words)),
+        Denied::Invalid(words) => Denied::Invalid(named(words)),
+        Denied::NotFound(words) => Denied::NotFound(named(words)),
+        Denied::Limit { setting, words } => Denied::Limit { setting, words: named(words) },
+        Denied::Unavailable(words) => Denied::Unavailable(named(words)),
+    }
+}
+
 /// Grants and the user's info, by the rules that hold for tokens.
 fn claimed(channels: Option<&RawValue>, info: Option<&RawValue>) -> Result<(Vec<Grant>, Option<Arc<str>>), String> {
     let named = [("channels", channels), ("info", info)];
