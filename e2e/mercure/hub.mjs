@@ -4,7 +4,7 @@ import { createHmac } from 'node:crypto';
 import { omnivox } from '../lib/omnivox.mjs';
 
 export const HUB = '/.well-known/mercure';
-const SECRET = '!ChangeThisMercureHubJWTSecretKey!';
+const SECRET = 'the publishers and subscribers of a hub share this';
 
 /// Everyone may subscribe; who publishes or reads private updates needs a token.
 const SETTINGS = `

@@ -78,7 +78,7 @@ fn wrong_settings_are_code_2_and_name_their_place() {
 
 #[test]
 fn check_prints_what_differs_and_never_a_secret() {
-    let file = File::new("apps", "[[app]]\nid = \"shop\"\nsecret = \"hunter2-hunter2-hunter2-hunter2-hunter2\"\n");
+    let file = File::new("apps", "[[app]]\nid = \"shop\"\nsecret = \"hunter2 and some more that is not told\"\n");
     let environment = [("OMNIVOX_CONFIG", file.path()), ("OMNIVOX_SERVER_SHARDS", "2"), ("OMNIVOX_SERVER_SHARD", "2")];
     let expected = "[server]\nshards = 3\n[[app]]\nid = \"shop\"\n# secret is set\n";
     check(&["check", "--server-shards", "3"], &environment, 0, expected, "did you mean OMNIVOX_SERVER_SHARDS?");

@@ -13,7 +13,7 @@ use std::time::Duration;
 use omnivox_auth::secret::{Secret, WeakSecret};
 use omnivox_core::app::Retention;
 use omnivox_core::origin::Origins;
-use omnivox_core::{App, AppId, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
+use omnivox_core::{App, Dialect, Limits, Namespace, Namespaces, Pattern, Permissions};
 use omnivox_dialects::mercure::{self, Mercure, MercureSettings};
 use omnivox_dialects::native::{Alias, Format, Native, NativeSettings, Transport};
 use omnivox_dialects::peerjs::{PeerJs, PeerJsSettings};
@@ -26,14 +26,15 @@ use omnivox_server::proxies::{Proxies, ProxyHeaders};
 use super::choices::{Permission, ProxyHeadersChoice, RouteFormat, RouteTarget};
 use super::problem::{Place, Problem, Problems};
 use super::settings::{self, Config, LimitSettings, NamespaceSettings};
-use super::{hooks, secure, traces, trust, webhooks};
+use super::{apps, hooks, secrets, secure, traces, trust, webhooks};
 
 /// Judges the settings as a whole and makes what the server is started with.
 ///
 /// `read` reads a file: public keys are the only settings that lie elsewhere.
 pub(crate) fn server_config(config: &Config, read: impl Fn(&Path) -> io::Result<String>) -> Result<ServerConfig, Problems> {
     let mut problems = Vec::new();
-    judge_apps(config, &mut problems);
+    apps::judge(config, &read, &mut problems);
+    secrets::judge(config, &mut problems);
     judge_numbers(config, &mut problems);
     judge_routes(config, &mut problems);
     let mut apps = Vec::new();
@@ -254,86 +255,6 @@ fn is_plain(path: &str) -> bool {
         && !path.contains("/.")
 }
 
-fn judge_apps(config: &Config, problems: &mut Vec<Problem>) {
-    if config.app.is_empty() {
-        let place = Place::Section("[[app]]".to_owned());
-        problems.push(
-            Problem::new(place, "there is none, so nobody could connect")
-                .mend("add [[app]] with `id` and `secret`, or try `omnivox dev`, which has an open app"),
-        );
-    }
-    let mut ids = HashSet::new();
-    let mut keys = HashSet::new();
-    for app in &config.app {
-        let mut problem = |what: String, mend: &str| {
-            let place = Place::Section(format!("[[app]] {}", app.id));
-            problems.push(Problem::new(place, what).mend(mend));
-        };
-        if !ids.insert(&app.id) {
-            problem("another app has the same `id`".to_owned(), "give each app its own `id`");
-        }
-        if let Some(key) = app.key.as_ref().filter(|key| !keys.insert(*key)) {
-            problem(format!("another app has the same `key` {key:?}"), "give each app its own `key`");
-        }
-        if let Some(set) = &app.token_key_set {
-            let plain = set.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
-            if plain.is_some_and(|host| !matches!(host, "localhost" | "127.0.0.1" | "[")) {
-                let what = "`token_key_set` is fetched in the clear, so that anyone on the way could put keys into it".to_owned();
-                problem(what, "use its https address");
-            }
-            let shared = config.app.iter().filter(|other| other.token_key_set.as_ref() == Some(set)).count() > 1;
-            if shared && app.token_audiences.is_empty() {
-                let what = "another app has the same `token_key_set`, and a token would not say which one it is for".to_owned();
-                problem(what, "set `token_audiences` in each");
-            }
-        }
-        let mercure = app.mercure_publisher_secrets.len() + app.mercure_publisher_keys.len();
-        let mercure = mercure + app.mercure_subscriber_secrets.len() + app.mercure_subscriber_keys.len();
-        if app.secret.is_none() && app.token_keys.is_empty() && app.token_key_set.is_none() && mercure == 0 && !app.open {
-            problem(
-                "nobody could connect: it has no `secret`, no `token_keys`, no `token_key_set` and is not `open`".to_owned(),
-                "set `secret`; `openssl rand -hex 32` gives one",
-            );
-        }
-        let public = config.server.listen.iter().chain(&config.tls.listen).find(|address| is_public(address));
-        if let Some(address) = public.filter(|_| app.open && !config.server.open_to_the_network) {
-            problem(
-                format!("it is `open`, and {address} can be reached from other machines"),
-                "set `open = false`, or `open_to_the_network = true` in [server] if everyone may come",
-            );
-        }
-    }
-    let mut key_ids: HashSet<(&AppId, &str)> =
-        config.app.iter().map(|app| (&app.id, app.key.as_deref().unwrap_or(app.id.as_str()))).collect();
-    for key in &config.api_key {
-        let mut problem = |what: &str, mend: &str| {
-            problems.push(Problem::new(Place::Section(format!("[[api_key]] {}", key.id)), what).mend(mend));
-        };
-        let app = key.app.as_ref().or_else(|| config.app.first().filter(|_| config.app.len() == 1).map(|app| &app.id));
-        match app.filter(|app| ids.contains(app)) {
-            None => problem("it belongs to no app that is there", "name one with `app`"),
-            Some(app) if !key_ids.insert((app, &key.id)) => problem("another key of the app has the same `id`", "give each its own"),
-            Some(_) => {}
-        }
-        if key.id.is_empty() || key.id.contains([':', ',', '=', ' ']) {
-            problem("its `id` is empty, or has a colon, comma, space or `=`", "choose plain letters and digits");
-        }
-        if key.allow.is_empty() {
-            problem("it grants nothing", "say what with `allow`, such as [\"chat:*=publish\"]");
-        }
-    }
-    for namespace in &config.namespace {
-        if let Some(app) = namespace.app.as_ref().filter(|app| !ids.contains(app)) {
-            let place = Place::Section(format!("[[namespace]] {}", namespace.channels));
-            problems.push(Problem::new(place, format!("there is no app {app:?}")).mend("name an app that [[app]] defines"));
-        }
-    }
-}
-
-fn is_public(address: &SocketAddr) -> bool {
-    !address.ip().to_canonical().is_loopback()
-}
-
 fn judge_numbers(config: &Config, problems: &mut Vec<Problem>) {
     let mut problem = |setting: &str, what: &str| {
         problems.push(Problem::new(Place::Section(setting.to_owned()), what));
@@ -515,7 +436,7 @@ mod tests {
         server_config(config, |path| Err(io::Error::other(format!("nobody may read {}", path.display()))))
     }
 
-    const SHOP: &str = "[[app]]\nid = \"shop\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+    const SHOP: &str = "[[app]]\nid = \"shop\"\nsecret = \"6f1d2c9be07a4835f2a1c7e9d0b34856\"\n";
 
     #[test]
     fn a_setting_that_makes_no_sense_is_refused_with_what_mends_it() {
@@ -533,6 +454,25 @@ mod tests {
         check("[[app]]\nid = \"a\"\nopen = true\nkey = \"k\"\n[[app]]\nid = \"b\"\nopen = true\nkey = \"k\"", "same `key` \"k\"");
         check("[[app]]\nid = \"a\"", "[[app]] a: nobody could connect");
         check("[[app]]\nid = \"a\"\nsecret = \"short\"", "`secret`: the secret has 5 bytes");
+        let guessable = |secret: &str| format!("[[app]]\nid = \"a\"\nsecret = \"{secret}\"");
+        check(&guessable("12345678901234567890123456789012"), "[[app]] a: `secret` can be guessed: it repeats itself");
+        check(&guessable("abcdefghijklmnopqrstuvwxyz0123456789"), "[[app]] a: `secret` can be guessed: it counts up or down");
+        let blog = "[[app]]\nid = \"blog\"\n";
+        let secret = SHOP.lines().last().expect("a secret");
+        check(&format!("{SHOP}{blog}secret = \"b47c1f60d28e395a7716fd03ac5e9284\""), "");
+        check(&format!("{SHOP}{blog}{secret}"), "[[app]] blog: app shop has the same `secret`");
+        check(&format!("{SHOP}token_audiences = \"a\"\n{blog}{secret}\ntoken_audiences = \"b\""), "has the same `secret`");
+        let mercure = secret.replace("secret = ", "mercure_subscriber_secrets = ");
+        check(
+            &format!("{SHOP}{blog}{mercure}"),
+            "[[app]] blog: app shop verifies tokens with the same key (`secret`, `mercure_subscriber_secrets`)",
+        );
+        let audiences = |one: &str, other: &str| format!("{SHOP}token_audiences = {one}\n{blog}{mercure}\ntoken_audiences = {other}");
+        check(&audiences("[\"a\"]", "[\"b\"]"), "");
+        check(&audiences("[\"a\"]", "[\"b\", \"a\"]"), "[[app]] blog: app shop verifies tokens with the same key");
+        let set = "token_key_set = \"/keys.json\"\n";
+        check(&format!("{SHOP}{set}{blog}{set}"), "another app has the same `token_key_set`");
+        check(&format!("{SHOP}{set}token_audiences = \"a\"\n{blog}{set}token_audiences = \"b\""), "");
         check("[[app]]\nid = \"a\"\nopen = true", "");
         let public = "[server]\nlisten = \"0.0.0.0:80\"\n";
         check(&shop(public), "");
@@ -547,12 +487,12 @@ mod tests {
         check(&shop("[limits]\nconnections_max = 0"), "limits.connections_max: 0 would stop everything");
         check("[[app]]\nid = \"a\"\nsecret = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "different bytes");
         let hook = |rest: &str| shop(&format!("[[hook]]\nname = \"a\"\nurl = \"http://127.0.0.1/\"\n{rest}"));
-        let signed = "secrets = [\"0123456789abcdef0123456789abcdef\"]\nevents = [\"connect\"]\n";
+        let signed = "secrets = [\"6f1d2c9be07a4835f2a1c7e9d0b34856\"]\nevents = [\"connect\"]\n";
         check(&hook(signed), "");
         check(&hook(&format!("{signed}app = \"shup\"")), "[[hook]] a: it belongs to no app");
         check(&hook("events = [\"connect\"]"), "[[hook]] a: it has no `secrets`");
         check(&hook("events = [\"connect\"]\nsecrets = [\"short\"]"), "[[hook]] a: `secrets`: the secret has 5 bytes");
-        check(&hook("secrets = [\"0123456789abcdef0123456789abcdef\"]"), "[[hook]] a: it is asked about nothing");
+        check(&hook("secrets = [\"6f1d2c9be07a4835f2a1c7e9d0b34856\"]"), "[[hook]] a: it is asked about nothing");
         check(&hook(&format!("{signed}timeout_ms = 0")), "[[hook]] a: `timeout_ms` is 0");
         check(&hook(&format!("{signed}[[hook]]\nname = \"a\"\nurl = \"http://a/\"\n{signed}")), "another hook has the same `name`");
         check(&hook(signed).replace("http://127.0.0.1/", "ftp://a/"), "[[hook]] a: `url`: the scheme is neither");
@@ -578,7 +518,7 @@ mod tests {
         check(&hook("events = []"), "told of nothing");
         check(&hook("events = \"message\""), "");
         check(&hook("secrets = \"short\""), "`secrets`: the secret has 5 bytes");
-        check(&hook("").replace("secret = \"0123456789abcdef0123456789abcdef\"", "open = true"), "nothing can sign");
+        check(&hook("").replace("secret = \"6f1d2c9be07a4835f2a1c7e9d0b34856\"", "open = true"), "nothing can sign");
         check(&hook("headers = [\"Authorization: Bearer x\"]"), "");
         check(&hook("headers = \"x\""), "`headers`: one is no header");
         check(&hook("headers = \"Host: x\""), "`host` is set by the server");

@@ -8,6 +8,7 @@
 //! - [`reload`]: what a running server takes over
 //! - [`dev`]: what `omnivox dev` has instead of a file
 //! - [`hooks`]: back ends that are asked about clients
+//! - [`apps`]: the rules between apps; [`secrets`]: what can be guessed
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
 //! - [`webhooks`]: who is told what happens
@@ -17,6 +18,7 @@
 //!
 //! Invariant: this folder reads no file and no environment variable; the commands do, and hand in text.
 
+mod apps;
 pub(crate) mod choices;
 pub(crate) mod dev;
 pub(crate) mod flags;
@@ -30,6 +32,7 @@ mod quotas;
 pub(crate) mod relay;
 mod reload;
 pub(crate) mod render;
+mod secrets;
 mod secure;
 pub(crate) mod settings;
 pub(crate) mod sockets;

@@ -17,7 +17,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use toml::de::DeValue;
 
+use super::apps::is_public;
 use super::problem::{Place, Problem, Problems};
+use super::secrets::guessable;
 use super::settings::Turn;
 use super::value::{Kind, Value, quoted};
 
@@ -101,6 +103,10 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
             _ => problem("users", "a user is written `name:password`".to_owned()),
         }
     }
+    judge_passwords(turn, &mut problem);
+    for why in turn.secrets.iter().filter_map(|secret| guessable(secret.reveal())) {
+        problem("secrets", format!("a secret can be guessed: it {why}; `openssl rand -hex 32` gives a strong one"));
+    }
     if turn.secrets.iter().any(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
         problem("secrets", format!("a secret has fewer than {SECRET_BYTES_MIN} bytes; `openssl rand -hex 32` gives a strong one"));
     }
@@ -159,6 +165,25 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
     if problems.is_empty() { Ok(config) } else { Err(Problems::new(problems)) }
 }
 
+/// Whoever hears a request may try passwords on it, as fast as the machine goes.
+fn judge_passwords(turn: &Turn, problem: &mut impl FnMut(&str, String)) {
+    let Some(address) = turn.udp.iter().chain(&turn.tcp).chain(&turn.tls).find(|address| is_public(address)) else { return };
+    for (name, password) in turn.users.iter().filter_map(|user| user.reveal().split_once(':')) {
+        let why = match guessable(password) {
+            _ if password.starts_with("0x") => None,
+            None if password.len() < PASSWORD_BYTES_MIN => Some(format!("has fewer than {PASSWORD_BYTES_MIN} bytes")),
+            guessable => guessable.map(|why| format!("can be guessed: it {why}")),
+        };
+        if let Some(why) = why {
+            let mend = "give each user a long one, or use `secrets`; `openssl rand -hex 16` gives one";
+            problem("users", format!("the password of {name:?} {why}, and {address} can be reached from other machines; {mend}"));
+        }
+    }
+}
+
+/// The shortest password where other machines reach the relay.
+const PASSWORD_BYTES_MIN: usize = 12;
+
 /// Time-limited credentials are as strong as the secret behind them.
 const SECRET_BYTES_MIN: usize = 16;
 
@@ -191,7 +216,19 @@ mod tests {
                 Err(problems) => assert!(!expected.is_empty() && problems.to_string().contains(expected), "{turn}: {problems}"),
             }
         };
-        check("udp = \"0.0.0.0:3478\"\nusers = [\"ana:pass\"]\npeers_allow = [\"10.0.0.0/8\"]\nrelays = [\"10.0.0.4/203.0.113.4\"]", "");
+        check(
+            "udp = \"0.0.0.0:3478\"\nusers = [\"ana:pass\"]",
+            "turn.users: the password of \"ana\" has fewer than 12 bytes, and 0.0.0.0:3478 can",
+        );
+        check("tls = \"[::]:5349\"\nusers = [\"ana:password-password\"]", "");
+        check("tls = \"[::]:5349\"\nusers = [\"ana:password:password:\"]", "the password of \"ana\" can be guessed: it repeats itself");
+        check("udp = \"127.0.0.1:3478\"\nusers = [\"ana:pass\"]", "");
+        check("udp = \"0.0.0.0:3478\"\nusers = [\"ana:0x8493fbc53ba582fb4c044c456bdc40eb\"]", "");
+        check("secrets = [\"1234567890123456\"]", "turn.secrets: a secret can be guessed: it counts up or down");
+        check(
+            "udp = \"0.0.0.0:3478\"\nusers = [\"ana:a long one, kept\"]\npeers_allow = [\"10.0.0.0/8\"]\nrelays = [\"10.0.0.4/203.0.113.4\"]",
+            "",
+        );
         check("users = [\"ana\"]", "turn.users: a user is written `name:password`");
         check("secrets = [\"short\"]", "turn.secrets: a secret has fewer than 16 bytes");
         check("peers_deny = [\"10.0.0.0/40\"]", "omnivox.toml:2:14: `turn.peers_deny`");

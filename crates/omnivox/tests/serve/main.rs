@@ -109,7 +109,7 @@ fn a_hang_up_reads_the_settings_again_and_a_mistake_changes_nothing() {
     assert!(server.heard("needs a restart").contains("ws_ping_interval_ms = 1000"));
     // An app that is no longer open takes nobody without a credential.
     server.omnivox(&["publish", "a", "1"]);
-    let closed = OPEN.replace("open = true", "secret = \"0123456789abcdef0123456789abcdef\"");
+    let closed = OPEN.replace("open = true", "secret = \"6f1d2c9be07a4835f2a1c7e9d0b34856\"");
     std::fs::write(file.path(), &closed).expect("writable");
     server.signal("-HUP");
     server.heard("the settings were read again");

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_was_written_means_what_was_imported() {
         check("");
-        check("user=ana:secret\nuser=key:0x8493fbc53ba582fb4c044c456bdc40eb\nrealm=\"example \\ org\"");
+        check("user=ana:secret-of-ana-alone\nuser=key:0x8493fbc53ba582fb4c044c456bdc40eb\nrealm=\"example \\ org\"");
         check(
             "listening-port=3479\nlistening-ip=10.0.0.4\nlistening-ip=10.0.0.5\ntls-listening-port=443\nexternal-ip=203.0.113.4/10.0.0.4\n\
              min-port=50000\nmax-port=50999\nuse-auth-secret\nstatic-auth-secret=a secret of coturn\nstatic-auth-secret=the one before that\n\
@@ -139,6 +139,6 @@ mod tests {
              denied-peer-ip=8.8.8.8\nallow-loopback-peers\nmobility\nno-tcp-relay=off\nstale-nonce=900\nmax-allocate-lifetime=7200\n\
              relay-threads=3\nrfc5780\nrfc5766-channel-numbers\nunauthorized-ratelimit-rps=5\ncert=/a.pem\npkey=/b.pem\naux-server=10.0.0.4:80\n",
         );
-        check("external-ip=203.0.113.4\nno-udp\nuser=a:b\nmax-allocate-lifetime=60");
+        check("external-ip=203.0.113.4\nno-udp\nuser=a:b-of-twelve-bytes\nmax-allocate-lifetime=60");
     }
 }

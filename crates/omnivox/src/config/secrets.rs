@@ -1,0 +1,91 @@
+//! Secrets that are long enough and can be guessed all the same.
+//!
+//! A secret counts and repeats when a person has typed it, and everybody knows one that stands in some documentation. What is random is never
+//! refused: a text of 32 random hexadecimal digits fails one of these rules once in more than a billion draws.
+
+use super::problem::{Place, Problem};
+use super::settings::Config;
+use super::value::Secret;
+
+/// Secrets that documentation shows, ours or that of a product whose settings are taken over.
+const PUBLISHED: [&str; 4] = [
+    "!ChangeThisMercureHubJWTSecretKey!",
+    "a-string-secret-at-least-256-bits-long",
+    "an example secret that is long enough",
+    "a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
+];
+
+/// Names each secret of the apps, their back ends and the operator that can be guessed.
+pub(super) fn judge(config: &Config, problems: &mut Vec<Problem>) {
+    let mut judge = |place: String, key: &str, secrets: &[Secret]| {
+        for why in secrets.iter().filter_map(|secret| guessable(secret.reveal())) {
+            let what = format!("`{key}` can be guessed: it {why}");
+            problems.push(Problem::new(Place::Section(place.clone()), what).mend("`openssl rand -hex 32` gives a good one"));
+        }
+    };
+    judge("[admin]".to_owned(), "token", config.admin.token.as_slice());
+    for app in &config.app {
+        let place = format!("[[app]] {}", app.id);
+        judge(place.clone(), "secret", app.secret.as_slice());
+        judge(place.clone(), "mercure_publisher_secrets", &app.mercure_publisher_secrets);
+        judge(place, "mercure_subscriber_secrets", &app.mercure_subscriber_secrets);
+    }
+    config.api_key.iter().for_each(|key| judge(format!("[[api_key]] {}", key.id), "secret", key.secret.as_slice()));
+    config.hook.iter().for_each(|hook| judge(format!("[[hook]] {}", hook.name), "secrets", &hook.secrets));
+    config.webhook.iter().for_each(|webhook| judge(format!("[[webhook]] {}", webhook.id), "secrets", &webhook.secrets));
+}
+
+/// Why a text is no secret, if so.
+pub(super) fn guessable(text: &str) -> Option<&'static str> {
+    let bytes = text.as_bytes();
+    if PUBLISHED.contains(&text) {
+        return Some("stands in documentation that everybody reads");
+    }
+    if (1..=bytes.len() / 2).any(|period| bytes.iter().zip(&bytes[period..]).all(|(one, next)| one == next)) {
+        return Some("repeats itself");
+    }
+    let steps = bytes.iter().zip(bytes.iter().skip(1)).filter(|(one, next)| one.abs_diff(**next) <= 1).count();
+    (bytes.len() > 1 && steps * 3 > (bytes.len() - 1) * 2).then_some("counts up or down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_type_is_refused_and_what_is_drawn_is_not() {
+        let check = |text: &str, expected: Option<&str>| assert_eq!(guessable(text), expected, "{text}");
+        check("0123456789abcdef0123456789abcdef", Some("repeats itself"));
+        check("hunter2-hunter2-hunter2-hunter2-hunter2", Some("repeats itself"));
+        check("12345678901234567890123456789012", Some("repeats itself"));
+        check("abcdefghijklmnopqrstuvwxyz0123456789", Some("counts up or down"));
+        check("zyxwvutsrqponmlkjihgfedcba987654", Some("counts up or down"));
+        check("aaaabbbbccccddddeeeeffffgggghhhh", Some("counts up or down"));
+        check("!ChangeThisMercureHubJWTSecretKey!", Some("stands in documentation that everybody reads"));
+        check("6f1d2c9be07a4835f2a1c7e9d0b34856", None);
+        check("ZGFzIGlzdCBuaWNodCBnZWhlaW0sIGFiZXIgbGFuZw", None);
+        check("the hub and its clients share this secret", None);
+        check("", None);
+    }
+
+    #[test]
+    fn every_secret_that_our_documents_show_is_refused() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |path: std::path::PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let pages = std::fs::read_dir(root.join("docs")).expect("there are documents").map(|entry| entry.expect("readable").path());
+        let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        let pages: Vec<_> = pages.chain([root.join("README.md"), root.join("omnivox.sample.toml")]).collect();
+        assert!(pages.len() > 10, "{pages:?}");
+        for page in pages {
+            for line in read(page).lines() {
+                let Some((key, values)) = line.trim_start_matches(['#', ' ']).split_once(" = ") else { continue };
+                if !matches!(key, "token" | "secret" | "secrets" | "mercure_publisher_secrets" | "mercure_subscriber_secrets") {
+                    continue;
+                }
+                for shown in values.split('"').skip(1).step_by(2).filter(|shown| shown.len() >= 32) {
+                    assert!(guessable(shown).is_some(), "{shown} is shown, and would be accepted");
+                }
+            }
+        }
+    }
+}
