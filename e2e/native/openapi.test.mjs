@@ -58,6 +58,8 @@ const CALLS = [
   ['GET', '/v1/poll', '?channel=a&channel=b&timeout=0&last=earliest'],
   ['GET', '/v1/poll', '?channel=a&last=1&timeout=x'],
   ['GET', '/v1/poll', ''],
+  ['GET', '/v1/poll', `?channel=${'a'.repeat(9_000)}`],
+  ['GET', '/v1/history', '?channel=a', undefined, { 'x-large': 'a'.repeat(20_000) }],
   ['GET', '/v1/ice', ''],
   ['GET', '/v1/ice', '?format=twilio'],
   ['GET', '/v1/ice', '?format=strange'],
@@ -100,9 +102,9 @@ test('every operation answers as the file says', async (t) => {
   await member.subscribe('a');
   await member.call({ type: 'enter', channel: 'a', data: { name: 'Ann' } });
   member.send({ type: 'chat', text: 'an application message' });
-  for (const [method, operation, query, body] of CALLS) {
+  for (const [method, operation, query, body, sent] of CALLS) {
     await t.test(`${method} ${operation}${query} ${JSON.stringify(body ?? '').slice(0, 60)}`, async () => {
-      const { status, json, headers, text } = await server.request(method, operation + query, body);
+      const { status, json, headers, text } = await server.request(method, operation + query, body, sent);
       const { pointer, response } = described(operation, method, status);
       const [type] = Object.keys(response.content);
       assert.ok((headers.get('content-type') ?? '').startsWith(type), `${headers.get('content-type')}: ${text.slice(0, 200)}`);
@@ -149,4 +151,13 @@ test('every operation of the file is tried', () => {
       assert.ok(tries.length >= 1, `${method} ${operation}`);
     }
   }
+});
+
+test('what was accepted is counted, and nothing else', async (t) => {
+  const server = await omnivox(t);
+  await server.post('/v1/publish', { channel: 'nobody', data: 1 });
+  for (let count = 0; count < 2; count += 1) await server.post('/v1/publish', { channel: 'nobody', data: 2, id: 'once' });
+  await server.post('/v1/publish', { messages: [{ channel: 'a', data: 3 }, { channel: '', data: 4 }] });
+  await server.post('/v1/publish', { channel: '', data: 5 });
+  assert.equal(await server.metric('omnivox_published_total'), 3);
 });

@@ -51,12 +51,3 @@ test('SIGINT is as good as SIGTERM', async (t) => {
   const server = await omnivox(t);
   assert.equal((await server.stop('SIGINT', 30_000)).code, 0);
 });
-
-test('a second signal ends at once', async (t) => {
-  const server = await omnivox(t);
-  const socket = await connect(t, server.ws);
-  socket.ws.pause();
-  server.child.kill('SIGTERM');
-  const { code, signal } = await server.stop('SIGTERM', 10_000);
-  assert.ok(code !== null || signal === 'SIGTERM');
-});

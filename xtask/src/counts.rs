@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Compilers and C libraries differ a little from machine to machine.
 const TOLERANCE_PERCENT: u64 = 15;
-const CRATES: &[&str] = &["core", "wire"];
+const CRATES: &[&str] = &["core", "dialects", "wire"];
 const BASELINE: &str = "xtask/counts.txt";
 const ROUNDS: [u64; 2] = [2_000, 6_000];
 

@@ -52,6 +52,8 @@ counters! {
     bytes_out_total: "counter",
     /// Writes to sockets.
     writes_total: "counter",
+    /// Publications of clients and back ends that were accepted; a repetition is none.
+    published_total: "counter",
     /// Publications that came from the engine, counted on each shard.
     publications_total: "counter",
     /// Frames made by encoding an event.

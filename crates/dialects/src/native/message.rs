@@ -219,6 +219,9 @@ impl Body {
     pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Self, Refusal> {
         let fields = Fields::parse(body)?;
         let Some(messages) = fields.raw("messages") else { return Ok(Self::One(Box::new(fields.draft(limits)?))) };
+        if let Some(beside) = ["channel", "room", "channels", "rooms", "data"].into_iter().find(|name| fields.raw(name).is_some()) {
+            return Err(Refusal::message(format!("`{beside}` beside `messages` would be lost: each of `messages` has its own")));
+        }
         let mut batch = serde_json::Deserializer::from_str(messages.get());
         let seed = Batch { most: limits.batch_publications_max };
         let items = seed.deserialize(&mut batch).map_err(|error| {

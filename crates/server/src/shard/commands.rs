@@ -244,6 +244,10 @@ impl Shard {
                 self.step(at, Input::Reply(ticket, Err(denied)));
             }
             (after, Ok(Outcome::Reply(reply))) => {
+                if let Reply::Published(results) = &reply {
+                    let accepted = results.iter().flatten().filter(|published| !published.duplicate).count();
+                    add(&self.metrics().published_total, accepted as u64);
+                }
                 self.remember(at, after, &reply);
                 self.step(at, Input::Reply(ticket, Ok(reply)));
             }

@@ -261,3 +261,20 @@ fn spread(every_ms: u64, at: SlotRef) -> u64 {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_came_together_are_not_pinged_together() {
+        let every_ms = 25_000;
+        let mut tenths = [0; 10];
+        for slot in 0..1_000 {
+            let first = spread(every_ms, SlotRef { slot, generation: slot + 1 });
+            assert!((every_ms / 2..=every_ms).contains(&first), "{first} ms is not in the second half");
+            tenths[((first - every_ms / 2) * 10 / (every_ms / 2 + 1)) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (50..=150).contains(count)), "{tenths:?} of 1,000 in each tenth");
+    }
+}

@@ -53,6 +53,10 @@ fn wrong_publications_are_refused() {
         (r#"{"channel":"a","data":"?","encoding":"base64"}"#, r#"400 application/json {"error":{"code":"invalid_message""#),
         (r#"{"channel":"a","data":"","encoding":"gzip"}"#, r#"400 application/json {"error":{"code":"invalid_message""#),
         (r#"{"messages":{}}"#, r#"400 application/json {"error":{"code":"invalid_message""#),
+        (
+            r#"{"messages":[],"channel":"b","data":2}"#,
+            r#"400 application/json {"error":{"code":"invalid_message","message":"`channel` beside `messages` would be lost"#,
+        ),
         (name.as_str(), r#"400 application/json {"error":{"code":"invalid_channel""#),
         (event.as_str(), r#"429 application/json {"error":{"code":"limit_exceeded","message":"…(limits.event_name_bytes_max)"#),
         (id.as_str(), r#"429 application/json {"error":{"code":"limit_exceeded","message":"…(limits.publication_id_bytes_max)"#),

@@ -76,6 +76,12 @@ fn a_message_reaches_every_subscriber_of_the_room() {
     );
 }
 
+/// The code of a line such as `Self::Size => "chunk_size",` or `Self::BareCr => (400, "bare_cr", "…"),`.
+fn code_behind_an_arrow(line: &str) -> Option<&str> {
+    let (code, _) = line.split_once(" => ")?.1.split_once('"')?.1.split_once('"')?;
+    Some(code).filter(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'))
+}
+
 /// The page on the protocol lists every reserved type and every close code, and all paths.
 #[test]
 fn the_protocol_page_is_complete() {
@@ -90,6 +96,19 @@ fn the_protocol_page_is_complete() {
         assert!(page.contains(&format!("| {code} |")), "docs/protocol-native.md lacks close code {code}");
     }
     for code in codes::tests::EVERY_CODE {
+        assert!(page.contains(&format!("`{code}`")), "docs/protocol-native.md lacks error code {code}");
+    }
+    // What the wire refuses by itself: each code stands behind an arrow there, alone or behind its status.
+    let refusals = [
+        include_str!("../../../../wire/src/http1/error.rs"),
+        include_str!("../../../../wire/src/http1/chunked.rs"),
+        include_str!("../../../../wire/src/http1/path.rs"),
+        include_str!("../../../../wire/src/http1/query.rs"),
+        include_str!("../../../../wire/src/ws/handshake.rs"),
+    ];
+    let codes: Vec<&str> = refusals.iter().flat_map(|source| source.lines()).filter_map(code_behind_an_arrow).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in codes.into_iter().filter(|code| *code != "status_line") {
         assert!(page.contains(&format!("`{code}`")), "docs/protocol-native.md lacks error code {code}");
     }
 }
