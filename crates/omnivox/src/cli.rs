@@ -153,7 +153,8 @@ pub(crate) struct Subscribe {
     /// How messages travel.
     #[arg(long, value_enum, default_value_t = Transport::Ws)]
     pub(crate) transport: Transport,
-    /// Begin behind this mark, the id of the last message that you have, or `earliest`.
+    /// Begin behind this mark: the id of the last message that you have, a cursor, or `earliest`. An id is a place in one channel; with
+    /// several channels or a pattern it has to be one of the others.
     #[arg(long, value_name = "MARK")]
     pub(crate) since: Option<String>,
     /// Print the whole message with channel, id and event, not only its data.

@@ -224,6 +224,34 @@ fn a_websocket_subscriber_comes_back_from_the_last_message_that_it_printed() {
 }
 
 #[test]
+fn a_text_that_can_not_be_read_is_noted_and_a_payload_need_not_be() {
+    let script = |peer: &mut Peer| {
+        peer.websocket(&[
+            r#"{"type":"subscribed","channel":"a","id":"e-4","gap":false}"#,
+            "not json",
+            r#"{"no":"type"}"#,
+            r#"{"type":"chat","text":"\ud800","n":1e999,"\ud800":1,"channel":"a","id":"e-5"}"#,
+        ]);
+    };
+    let line = "{\"type\":\"chat\",\"text\":\"\\ud800\",\"n\":1e999,\"\\ud800\":1,\"channel\":\"a\",\"id\":\"e-5\"}\n";
+    check(vec![script], &["subscribe", "a", "--count", "1"], 0, line, "is not shown: not json\n");
+}
+
+#[test]
+fn a_gap_is_said_once() {
+    let script = |peer: &mut Peer| {
+        peer.websocket(&[
+            r#"{"type":"gap","channel":"a"}"#,
+            r#"{"type":"message","channel":"a","id":"e-6","data":2}"#,
+            r#"{"type":"subscribed","channel":"a","id":"e-6","gap":true}"#,
+            r#"{"type":"message","channel":"a","id":"e-7","data":3}"#,
+        ]);
+    };
+    let said = "omnivox: gap: messages of a may be missing before this point\nomnivox: subscribed\n";
+    check(vec![script], &["subscribe", "a", "--count", "2", "--since", "e-4"], 0, "2\n3\n", said);
+}
+
+#[test]
 fn a_websocket_that_refuses_is_not_tried_again() {
     let denied = |peer: &mut Peer| peer.websocket(&[r#"{"type":"error","code":"forbidden","message":"no grant"}"#]);
     check(vec![denied], &["subscribe", "a"], 4, "", "the server refused: no grant");
@@ -239,19 +267,20 @@ fn an_event_stream_comes_back_with_its_last_id() {
     let first = |peer: &mut Peer| peer.stream(&[":ok\n\nid: e.1\n\n", "retry: 250\nid: e.2\nda", "ta: {\"n\":1}\n\nid: e.3\n\n"]);
     let second = |peer: &mut Peer| {
         peer.stream(&[
-            "event: gap\ndata: {\"type\":\"gap\",\"channel\":\"a\"}\n\n",
+            "event: error\ndata: {\"code\":\"gap\",\"message\":\"load again\",\"channel\":\"a\"}\n\n",
             "id: e.4\ndata: {\"type\":\"message\",\"channel\":\"a\",\"data\":[2]}\n\n",
         ]);
     };
     let heard = check(
         vec![first, second],
-        &["subscribe", "a", "b c", "--transport", "sse", "--count", "2"],
+        &["subscribe", "a", "b c", "--transport", "sse", "--count", "2", "--since", "e.0"],
         0,
         "{\"n\":1}\n[2]\n",
         "gap: messages of a may be missing",
     );
-    assert!(heard[0].starts_with("GET /v1/sse?channel=a&channel=b%20c HTTP/1.1\r\n"), "{}", heard[0]);
+    assert!(heard[0].starts_with("GET /v1/sse?channel=a&channel=b%20c&since=e.0 HTTP/1.1\r\n"), "{}", heard[0]);
     assert!(!heard[0].contains("Last-Event-ID"), "{}", heard[0]);
+    assert!(heard[1].starts_with("GET /v1/sse?channel=a&channel=b%20c HTTP/1.1\r\n"), "{}", heard[1]);
     assert!(heard[1].contains("\r\nLast-Event-ID: e.3\r\n"), "{}", heard[1]);
 }
 

@@ -87,9 +87,11 @@ impl Feed {
             self.heard.push_back(Heard::Gap(String::new()));
         }
         for event in answer.events {
-            let message = Message::parse(event.get()).ok_or_else(|| foreign(&"an event is no JSON object"))?;
             // Only the answer as a whole moves the mark of several channels.
-            self.heard.push_back(Heard::Message(message));
+            self.heard.push_back(match Message::parse(event.get()) {
+                Some(message) => Heard::Message(message),
+                None => Heard::Note("an event that is no JSON object is not shown".to_owned()),
+            });
         }
         if let Some(last) = answer.last {
             self.heard.push_back(Heard::Mark(last.clone()));

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use omnivox_wire::sse::{Parser, Received};
-use serde_json::Value;
 
 use super::connection::{ANSWER_TIME_MAX, Access, Body, Connection, Request};
-use super::message::Message;
+use super::message::{Members, Message};
 use super::subscription::{Heard, Marks, SILENCE_MAX, Wanted, query};
 use super::trouble::Trouble;
 
@@ -23,10 +22,13 @@ impl Feed {
     /// Asks for the stream, from its mark if there is one.
     pub(crate) async fn open(access: &Access, wanted: &Wanted, marks: &Marks) -> Result<Self, Trouble> {
         let mut connection = Connection::open(access).await?;
-        let path = access.target.path(PATH, &query(wanted));
+        let mut parameters = query(wanted);
+        // Only what the server gave is shown as the last id, where it takes what it can't read for a gap: a person's mistake is an error.
+        parameters.extend(marks.asked().map(|mark| ("since", mark)));
+        let path = access.target.path(PATH, &parameters);
         let mut headers = access.headers();
         headers.push(("Accept", "text/event-stream".to_owned()));
-        if let Some(mark) = marks.stream() {
+        if let Some(mark) = marks.given() {
             headers.push(("Last-Event-ID", mark.to_owned()));
         }
         let request = Request { method: "GET", path: &path, headers, body: None };
@@ -70,12 +72,13 @@ impl Feed {
 }
 
 fn hear(event: &Received) -> Heard {
-    let notice: Option<Value> = serde_json::from_str(&event.data).ok();
-    let word = |key: &str| notice.as_ref().and_then(|notice| notice.get(key)?.as_str()).unwrap_or_default().to_owned();
+    let notice = || Members::of(&event.data).unwrap_or_default();
     match event.event.as_str() {
-        "gap" => Heard::Gap(word("channel")),
-        "error" => Heard::Note(format!("the server says: {} ({})", word("message"), word("code"))),
-        "unsubscribed" => Heard::Note(format!("the server ended the subscription to {}", word("channel"))),
+        "error" => match notice() {
+            lost if lost.code() == "gap" => Heard::Gap(lost.channel().unwrap_or_default()),
+            notice => Heard::Note(format!("the server says: {} ({})", notice.message(), notice.code())),
+        },
+        "unsubscribed" => Heard::Note(format!("the server ended the subscription to {}", notice().channel().unwrap_or_default())),
         _ => Heard::Message(Message::of_stream(&event.event, &event.id, &event.data)),
     }
 }

@@ -51,6 +51,8 @@ pub(crate) enum Heard {
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
     stream: Option<String>,
+    /// Whether the mark of the stream is still the one that a person gave, and not one that the server gave.
+    asked: bool,
     channels: HashMap<String, String>,
     /// Whether a pattern is followed over a WebSocket, whose messages have the mark of all channels.
     by_pattern: bool,
@@ -59,7 +61,17 @@ pub(crate) struct Marks {
 impl Marks {
     /// Marks that all begin at the same place.
     pub(crate) fn since(mark: Option<String>) -> Self {
-        Self { stream: mark, ..Self::default() }
+        Self { stream: mark, asked: true, ..Self::default() }
+    }
+
+    /// The mark that a person asked for, as long as the server has not given another one.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        self.stream().filter(|_| self.asked)
+    }
+
+    /// The mark that the server gave last for the stream of all channels.
+    pub(crate) fn given(&self) -> Option<&str> {
+        self.stream().filter(|_| !self.asked)
     }
 
     /// The mark of the stream of all channels.
@@ -77,20 +89,23 @@ impl Marks {
             // A pattern stands where all channels do.
             (Transport::Ws, Heard::Subscribed { channel, mark: Some(mark), .. }) if channel.is_empty() => {
                 self.by_pattern = true;
-                self.stream = Some(mark.clone());
+                self.stream_is_at(mark);
             }
             (Transport::Ws, Heard::Subscribed { channel, mark: Some(mark), .. }) => {
                 self.channels.insert(channel.clone(), mark.clone());
             }
-            (Transport::Ws, Heard::Message(Message { cursor: Some(cursor), .. })) if self.by_pattern => self.stream = Some(cursor.clone()),
+            (Transport::Ws, Heard::Message(Message { cursor: Some(cursor), .. })) if self.by_pattern => self.stream_is_at(cursor),
             (Transport::Ws, Heard::Message(Message { channel: Some(channel), id: Some(id), .. })) => {
                 self.channels.insert(channel.clone(), id.clone());
             }
-            (Transport::Sse, Heard::Message(Message { id: Some(mark), .. })) | (_, Heard::Mark(mark)) => {
-                self.stream = Some(mark.clone());
-            }
+            (Transport::Sse, Heard::Message(Message { id: Some(mark), .. })) | (_, Heard::Mark(mark)) => self.stream_is_at(mark),
             _ => {}
         }
+    }
+
+    fn stream_is_at(&mut self, mark: &str) {
+        self.stream = Some(mark.to_owned());
+        self.asked = false;
     }
 }
 
@@ -261,5 +276,10 @@ mod tests {
         assert_eq!(poll.stream(), None, "a position of one channel is no mark of the stream");
         poll.heard(Transport::Poll, &Heard::Mark("e.9".into()));
         assert_eq!(poll.stream(), Some("e.9"));
+
+        let mut stream = Marks::since(Some("7".into()));
+        assert_eq!((stream.asked(), stream.given()), (Some("7"), None));
+        stream.heard(Transport::Sse, &Heard::Mark("e.9".into()));
+        assert_eq!((stream.asked(), stream.given()), (None, Some("e.9")));
     }
 }

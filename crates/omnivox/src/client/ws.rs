@@ -1,14 +1,15 @@
 //! A subscription over a WebSocket: one `subscribe` for each channel, then messages as they come.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use omnivox_wire::ws::handshake::{AnswerRefused, ClientHandshake};
 use omnivox_wire::ws::{DataKind, Decoder, Message as Frame, Opcode, Role, close_masked, encode_masked, masked};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::connection::{ANSWER_TIME_MAX, Access, Connection};
-use super::message::Message;
+use super::message::{Members, Message};
 use super::subscription::{Heard, Marks, SILENCE_MAX, Wanted, random};
 use super::trouble::Trouble;
 
@@ -16,8 +17,15 @@ use super::trouble::Trouble;
 pub(crate) struct Feed {
     connection: Connection,
     decoder: Decoder,
+    opening: Opening,
+}
+
+/// What the answers to our wishes are told by.
+struct Opening {
     /// Channels whose `subscribed` has not come.
     awaited: usize,
+    /// Where a gap was told before that; `subscribed` says it again.
+    gaps: HashSet<String>,
 }
 
 impl Feed {
@@ -53,7 +61,7 @@ impl Feed {
         Ok(Self {
             connection,
             decoder: Decoder::new(Role::Client, MESSAGE_BYTES_MAX, None),
-            awaited: wanted.channels.len() + wanted.patterns.len(),
+            opening: Opening { awaited: wanted.channels.len() + wanted.patterns.len(), gaps: HashSet::new() },
         })
     }
 
@@ -65,7 +73,7 @@ impl Feed {
             let used = step.consumed;
             let turn = match step.message {
                 None => Turn::Wait,
-                Some(Frame::Text(text)) => hear(text, &mut self.awaited)?.map_or(Turn::Go, Turn::Hear),
+                Some(Frame::Text(text)) => hear(text, &mut self.opening)?.map_or(Turn::Go, Turn::Hear),
                 Some(Frame::Binary(bytes)) => Turn::Hear(Heard::Note(format!("a binary message of {} bytes is not shown", bytes.len()))),
                 Some(Frame::Ping(payload)) => Turn::Pong(payload.to_vec()),
                 Some(Frame::Pong(_)) => Turn::Go,
@@ -114,29 +122,41 @@ enum Turn {
 }
 
 /// What a text of the server means; `None` when it is nothing to tell.
-fn hear(text: &str, awaited: &mut usize) -> Result<Option<Heard>, Trouble> {
-    let foreign = || Trouble::Protocol(format!("a text that is no JSON object: {}", text.chars().take(80).collect::<String>()));
-    let value: Value = serde_json::from_str(text).map_err(|_| foreign())?;
-    let word = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(match value.get("type").and_then(Value::as_str).ok_or_else(foreign)? {
-        "subscribed" => {
-            *awaited = awaited.saturating_sub(1);
-            Some(Heard::Subscribed {
-                channel: word("channel"),
-                mark: Some(word("id")).filter(|mark| !mark.is_empty()),
-                gap: value.get("gap").and_then(Value::as_bool).unwrap_or(false),
-                last: *awaited == 0,
-            })
-        }
+fn hear(text: &str, opening: &mut Opening) -> Result<Option<Heard>, Trouble> {
+    let Some((members, kind)) = Members::of(text).and_then(|members| members.kind().map(|kind| (members, kind))) else {
+        let beginning: String = text.chars().take(80).collect();
+        return Ok(Some(Heard::Note(format!("a text that is no message of this protocol is not shown: {beginning}"))));
+    };
+    let channel = || members.channel().unwrap_or_default();
+    Ok(match kind.as_str() {
+        "subscribed" => Some(opening.subscribed(&members)),
         "error" => {
-            let trouble = format!("the server refused: {}", word("message"));
-            return Err(if word("code") == "unavailable" { Trouble::Busy(trouble) } else { Trouble::Refused(trouble) });
+            let trouble = format!("the server refused: {}", members.message());
+            return Err(if members.code() == "unavailable" { Trouble::Busy(trouble) } else { Trouble::Refused(trouble) });
         }
-        "gap" => Some(Heard::Gap(word("channel"))),
-        "unsubscribed" => return Err(Trouble::Refused(format!("the server ended the subscription to {}", word("channel")))),
+        "gap" => {
+            if opening.awaited > 0 {
+                opening.gaps.insert(channel());
+            }
+            Some(Heard::Gap(channel()))
+        }
+        "unsubscribed" => return Err(Trouble::Refused(format!("the server ended the subscription to {}", channel()))),
         "connected" | "pong" | "presence" => None,
-        _ => Some(Heard::Message(Message::parse(text).ok_or_else(foreign)?)),
+        _ => Some(Heard::Message(Message::of(&members, text))),
     })
+}
+
+impl Opening {
+    fn subscribed(&mut self, members: &Members<'_>) -> Heard {
+        self.awaited = self.awaited.saturating_sub(1);
+        let channel = members.channel().unwrap_or_default();
+        // A pattern comes alone, so that whatever gap was told is its own.
+        let told = if channel.is_empty() { !self.gaps.is_empty() } else { self.gaps.contains(&channel) };
+        if self.awaited == 0 {
+            self.gaps = HashSet::new();
+        }
+        Heard::Subscribed { channel, mark: members.id(), gap: members.is_gap() && !told, last: self.awaited == 0 }
+    }
 }
 
 const PATH: &str = "/v1/ws";

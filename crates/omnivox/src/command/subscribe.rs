@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 
+use omnivox_core::Mark;
+
 use crate::cli::Subscribe;
 use crate::client::subscription::{Heard, Marks, Subscription, Transport, Wanted};
 use crate::exit::{self, Code};
@@ -14,6 +16,11 @@ pub(crate) async fn run(wish: Subscribe) -> anyhow::Result<()> {
     if wish.transport == Transport::Ws && !wish.patterns.is_empty() && wish.patterns.len() + wish.channels.len() > 1 {
         // Each has a mark of its own there, and what several of them mean would come twice after a loss.
         let what = "over a WebSocket a pattern comes alone; with more, use `--transport sse`, where all are one stream";
+        return Err(exit::error(Code::Usage, what.to_owned()));
+    }
+    if wish.patterns.len() + wish.channels.len() > 1 && wish.since.as_deref().is_some_and(is_of_one_channel) {
+        let what =
+            "--since: an id or a number is a place in one channel; with several give a cursor or `earliest`, or make a call for each";
         return Err(exit::error(Code::Usage, what.to_owned()));
     }
     let wanted = Wanted { channels: wish.channels, patterns: wish.patterns };
@@ -33,6 +40,11 @@ pub(crate) async fn run(wish: Subscribe) -> anyhow::Result<()> {
     });
     outcome.await?;
     Ok(failure?)
+}
+
+/// Whether a mark means nothing in other channels; over a WebSocket, where each channel is asked for by itself, nobody else would notice.
+fn is_of_one_channel(mark: &str) -> bool {
+    matches!(Mark::parse(mark), Ok(Mark::Position(_) | Mark::Offset(_)))
 }
 
 /// Prints what was heard; gives how many messages that was.

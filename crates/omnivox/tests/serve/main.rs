@@ -1,9 +1,10 @@
 //! `dev` and `serve` as a person and an init system meet them: ready, reachable over every transport, gone when told; TLS in [`secure`], sockets
-//! without a port or from a parent in [`sockets`].
+//! without a port or from a parent in [`sockets`]; what is printed in [`subscriptions`].
 
 mod program;
 mod secure;
 mod sockets;
+mod subscriptions;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
