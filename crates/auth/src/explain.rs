@@ -5,7 +5,8 @@
 //!   subscribe  no   the credential's grant for `*` does not spell out the protected prefix of namespace `private`; …
 //! ```
 //!
-//! Invariant: the answers are those of [`decide`], which is what decides when it counts.
+//! Invariant: the answers are those of [`decide`], which is what decides when it counts. What else has a say, such as a hook, is a note beside
+//! them.
 
 use std::fmt;
 
@@ -21,6 +22,8 @@ pub struct Explanation {
     pub channel: ChannelName,
     /// The decisions, one for each permission.
     pub decisions: Vec<(Permissions, Decision)>,
+    /// What else bears on a permission, when it is granted or not.
+    pub notes: Vec<(Permissions, Box<str>)>,
 }
 
 impl Explanation {
@@ -28,7 +31,23 @@ impl Explanation {
     pub fn new(app: &App, principal: Principal, channel: ChannelName) -> Self {
         let each = [Permissions::SUBSCRIBE, Permissions::PUBLISH, Permissions::PRESENCE, Permissions::HISTORY, Permissions::MANAGE];
         let decisions = each.into_iter().map(|wanted| (wanted, decide(app, &principal, &channel, wanted))).collect();
-        Self { principal, channel, decisions }
+        let mut explanation = Self { principal, channel, decisions, notes: Vec::new() };
+        let namespace = app.namespaces.of(&explanation.channel);
+        if !namespace.presence && explanation.allows(Permissions::PRESENCE) {
+            let words = format!("but nobody can enter: presence is off in namespace `{}` (its `presence` setting)", namespace.name);
+            explanation.note(Permissions::PRESENCE, words);
+        }
+        explanation
+    }
+
+    /// Whether the rules allow it.
+    pub fn allows(&self, wanted: Permissions) -> bool {
+        self.decisions.iter().any(|(permission, decision)| *permission == wanted && decision.allowed)
+    }
+
+    /// Adds to what is said of a permission.
+    pub fn note(&mut self, permission: Permissions, words: impl Into<Box<str>>) {
+        self.notes.push((permission, words.into()));
     }
 }
 
@@ -42,7 +61,11 @@ impl fmt::Display for Explanation {
         writeln!(f, " of app {}, channel {}", self.principal.app, self.channel)?;
         for (permission, decision) in &self.decisions {
             let answer = if decision.allowed { "yes" } else { "no" };
-            writeln!(f, "  {:<10} {answer:<4} {}", permission.to_string(), decision.rule)?;
+            write!(f, "  {:<10} {answer:<4} {}", permission.to_string(), decision.rule)?;
+            for (_, words) in self.notes.iter().filter(|(about, _)| about == permission) {
+                write!(f, "; {words}")?;
+            }
+            writeln!(f)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use omnivox_auth::key_set::{KEY_SET_BYTES_MAX, KeySet};
+use omnivox_auth::key_set::{KEY_SET_BYTES_MAX, KeySet, Replaced};
 
 use crate::hub::Hub;
 use crate::outgoing::{Outgoing, Request, Url};
@@ -44,18 +44,7 @@ pub async fn keep_fresh(hub: Weak<Hub>) {
 }
 
 async fn refresh(hub: Arc<Hub>, set: Arc<KeySet>) {
-    let fetched = match Url::parse(set.location()) {
-        Ok(url) => fetch(hub.outgoing(), url).await,
-        Err(_) => read(set.location().into()).await,
-    };
-    let outcome = match fetched {
-        Ok(text) => set.replace(&text, hub.now_ms()).map_err(|error| error.to_string()),
-        Err(error) => {
-            set.failed(hub.now_ms());
-            Err(error)
-        }
-    };
-    match outcome {
+    match load(&set, set.location(), hub.outgoing(), || hub.now_ms()).await {
         Ok(replaced) => {
             for (place, why) in &replaced.skipped {
                 tracing::debug!(set = set.location(), place, %why, "a key is passed over");
@@ -65,6 +54,21 @@ async fn refresh(hub: Arc<Hub>, set: Arc<KeySet>) {
         Err(error) => {
             hub.key_set_counters().failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(set = set.location(), error, "the key set could not be fetched; the keys that are there stay for a day");
+        }
+    }
+}
+
+/// Fills a set from an address or a file, which is that of the set or another one. The error says what is wrong with it.
+pub async fn load(set: &KeySet, location: &str, outgoing: Option<&Outgoing>, now_ms: impl Fn() -> u64) -> Result<Replaced, String> {
+    let fetched = match Url::parse(location) {
+        Ok(url) => fetch(outgoing, url).await,
+        Err(_) => read(location.into()).await,
+    };
+    match fetched {
+        Ok(text) => set.replace(&text, now_ms()).map_err(|error| error.to_string()),
+        Err(error) => {
+            set.failed(now_ms());
+            Err(error)
         }
     }
 }

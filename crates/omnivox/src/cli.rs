@@ -274,6 +274,9 @@ pub(crate) struct Explain {
     /// The token; without one, somebody who shows nothing.
     #[arg(long, env = "OMNIVOX_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// A file with the keys of `app.token_key_set`, to read instead of what that names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }

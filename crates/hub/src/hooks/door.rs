@@ -131,19 +131,11 @@ impl Hub {
 
     /// The hook that decides about somebody whom no app knows: of the one app that has such a hook.
     fn decides_alone(&self, connect: &Connect, current: Option<&Principal>, error: &AuthError) -> Option<Arc<Hook>> {
-        let strange = matches!(error, AuthError::Malformed(_) | AuthError::UnknownKey | AuthError::BadSignature);
-        let passes = match &connect.credential {
-            Credential::Anonymous => *error == AuthError::Missing,
-            Credential::Token(_) | Credential::Cookie(_) => strange,
-            Credential::Ticket(_) | Credential::Key { .. } | Credential::Signed(_) => false,
-        };
         let hooks = self.hooks.all();
         let mut fitting = hooks.iter().filter(|hook| {
-            hook.settings.events.contains(&HookEvent::Connect)
-                && current.is_none_or(|current| current.app == hook.settings.app)
-                && (connect.credential == Credential::Anonymous || hook.settings.pass_token)
+            current.is_none_or(|current| current.app == hook.settings.app) && hook.settings.may_let_in(&connect.credential, error)
         });
-        let first = fitting.next().filter(|_| passes)?;
+        let first = fitting.next()?;
         fitting.all(|other| other.settings.app == first.settings.app).then(|| first.clone())
     }
 

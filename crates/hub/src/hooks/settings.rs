@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnivox_auth::AuthError;
 use omnivox_auth::secret::{Secret, signer};
 use omnivox_core::grants::Signer;
-use omnivox_core::{AppId, Pattern};
+use omnivox_core::{AppId, ChannelName, Credential, Pattern};
 
 use crate::outgoing::Url;
 
@@ -111,6 +112,24 @@ impl HookSettings {
             on_failure: OnFailure::Deny,
             pass_token: false,
         }
+    }
+
+    /// Whether it is asked about what somebody wants to do with a channel.
+    pub fn is_asked(&self, event: HookEvent, channel: &ChannelName) -> bool {
+        // Nobody is asked about an inbox: it opens to the key of its seat alone.
+        let open = event != HookEvent::Subscribe || !channel.is_inbox();
+        open && self.events.contains(&event) && self.channels.matches(channel.as_str())
+    }
+
+    /// Whether it may let somebody in whose credential the app refuses for that reason.
+    pub fn may_let_in(&self, credential: &Credential, error: &AuthError) -> bool {
+        let strange = matches!(error, AuthError::Malformed(_) | AuthError::UnknownKey | AuthError::BadSignature);
+        self.events.contains(&HookEvent::Connect)
+            && match credential {
+                Credential::Anonymous => *error == AuthError::Missing,
+                Credential::Token(_) | Credential::Cookie(_) => strange && self.pass_token,
+                Credential::Ticket(_) | Credential::Key { .. } | Credential::Signed(_) => false,
+            }
     }
 
     /// What stands for the back end in those whom it lets in.

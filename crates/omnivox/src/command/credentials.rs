@@ -1,15 +1,21 @@
 //! `omnivox token`, `omnivox secret` and `omnivox explain`: make a credential of an app, and ask what one allows and why.
 //!
-//! They read the settings and talk to no server.
+//! They read the settings and talk to no server of ours; `explain` fetches the keys of an identity provider when it takes them to judge a token.
 
+use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use omnivox_auth::explain::Explanation;
 use omnivox_auth::key::SigningKey;
 use omnivox_auth::mint::{TokenDraft, mint};
 use omnivox_auth::secret::{Purpose, Secret};
 use omnivox_auth::signature::webhook_secret_text;
-use omnivox_auth::{Authenticator, Memory};
-use omnivox_core::{AppId, ChannelName, Credential, Pattern};
+use omnivox_auth::{AuthError, Authenticator, Memory};
+use omnivox_core::{AppId, ChannelName, Credential, Pattern, Permissions};
+use omnivox_hub::hooks::{HookEvent, HookSettings};
+use omnivox_hub::key_sets;
+use omnivox_hub::outgoing::{Outgoing, OutgoingSettings, Url};
 
 use crate::cli::{Derive, Explain, Mint};
 use crate::config::settings::App;
@@ -85,10 +91,55 @@ pub(crate) fn explain(wish: &Explain) -> anyhow::Result<()> {
     let app = chosen(&config, wish.app.as_ref())?;
     let settings = server.apps.into_iter().find(|settings| settings.app.id == app.id);
     let authenticator = Authenticator::new(settings.expect("every app has one"), Memory::default().into());
+    let hooks: Vec<HookSettings> = server.hooks.into_iter().filter(|hook| hook.app == app.id).collect();
     let credential = wish.token.as_deref().map_or(Credential::Anonymous, Credential::bearer);
-    let explained = authenticator.explain(&credential, &wish.channel, now_ms());
-    let explanation = explained.map_err(|error| exit::error(Code::Refused, format!("the credential is refused: {error}")))?;
-    documents::print(explanation.to_string().as_bytes())
+    let mut explained = authenticator.explain(&credential, &wish.channel, now_ms());
+    if explained == Err(AuthError::KeysUnavailable) {
+        super::client(load_keys(&authenticator, wish.keys.as_deref(), server.outgoing))?;
+        explained = authenticator.explain(&credential, &wish.channel, now_ms());
+    }
+    let mut explanation = explained.map_err(|error| {
+        let hook = hooks.iter().find(|hook| hook.may_let_in(&credential, &error));
+        let unless = hook.map(|hook| format!("; but hook `{}` is asked when it connects, and may let it in", hook.name));
+        exit::error(Code::Refused, format!("the credential is refused: {error}{}", unless.unwrap_or_default()))
+    })?;
+    note_hooks(&mut explanation, &hooks);
+    let mut text = explanation.to_string();
+    if let Some(hook) = hooks.iter().find(|hook| hook.events.contains(&HookEvent::Connect)) {
+        let _ = writeln!(text, "hook `{}` is asked when it connects: it may refuse, name the user and give more grants", hook.name);
+    }
+    documents::print(text.as_bytes())
+}
+
+/// Fetches the key sets of an app, or reads the file that is named instead.
+async fn load_keys(authenticator: &Authenticator, file: Option<&Path>, outgoing: OutgoingSettings) -> anyhow::Result<()> {
+    let outgoing = Outgoing::new(outgoing, tokio::runtime::Handle::current());
+    for set in authenticator.key_sets() {
+        let named = file.map(|file| file.to_string_lossy());
+        let location = named.as_deref().unwrap_or_else(|| set.location());
+        let (shown, code) = match Url::parse(location) {
+            Ok(url) => (url.to_string(), Code::Unreachable),
+            Err(_) => (location.to_owned(), Code::Failure),
+        };
+        let setting = if named.is_some() { "--keys" } else { "`app.token_key_set`" };
+        key_sets::load(set, location, Some(&outgoing), now_ms).await.map_err(|error| {
+            let words = format!(
+                "the keys that would judge the token can't be had from {setting} {shown}: {error}; name a file that has them with --keys"
+            );
+            exit::error(code, words)
+        })?;
+    }
+    Ok(())
+}
+
+/// Says where a hook has the last word.
+fn note_hooks(explanation: &mut Explanation, hooks: &[HookSettings]) {
+    for (event, permission) in [(HookEvent::Subscribe, Permissions::SUBSCRIBE), (HookEvent::Publish, Permissions::PUBLISH)] {
+        if let Some(hook) = hooks.iter().find(|hook| hook.is_asked(event, &explanation.channel)) {
+            let may = if explanation.allows(permission) { "deny" } else { "allow" };
+            explanation.note(permission, format!("but hook `{}` is asked about it, and may {may} it", hook.name));
+        }
+    }
 }
 
 /// The app that is named, or the only one.
