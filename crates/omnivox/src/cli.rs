@@ -56,7 +56,7 @@ pub(crate) enum Command {
     Revoke(Revoke),
     /// Say what a token, or nobody, may do with a channel, and which rule decides
     Explain(Explain),
-    /// Check the settings without starting anything, and list those that differ from the defaults
+    /// Check the settings without starting anything: what differs from the defaults, what a server would do, what is weak
     Check(Settings),
     /// Take over the settings of another server: prints them as ours
     #[command(subcommand)]

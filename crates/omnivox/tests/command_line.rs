@@ -88,6 +88,42 @@ fn check_prints_what_differs_and_never_a_secret() {
 }
 
 #[test]
+fn check_tells_what_a_server_would_do_and_what_is_weak() {
+    let weak = |name: &str, text: &str, words: &str| {
+        let file = File::new(name, text);
+        check(&["check", "--config", file.path()], &[], 0, "# A server with these settings\n#   listens on", words);
+    };
+    let app = "[[app]]\nid = \"shop\"\nsecret = \"nobody else has this secret of the shop\"\n";
+    weak(
+        "open",
+        "[server]\nlisten = \"0.0.0.0:80\"\n[[app]]\nid = \"a\"\ntoken_key_set = \"/k.json\"\n",
+        "warning: server.listen: other machines",
+    );
+    weak(
+        "set",
+        &format!("{app}token_key_set = \"/nonexistent.json\"\n"),
+        "warning: [[app]] shop: `token_key_set` /nonexistent.json: No such file",
+    );
+    weak(
+        "folder",
+        &format!("{app}[webhooks]\nfolder = \"/dev/null/x\"\n"),
+        "warning: webhooks.folder: /dev/null/x: /dev/null is no folder",
+    );
+    let file = File::new("private", app);
+    let warned = |mode: u32| {
+        std::fs::set_permissions(&file.0, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("our own file");
+        String::from_utf8(omnivox(&["check", "--config", file.path()], &[]).stderr)
+            .expect("text")
+            .contains("lets every user of this machine read it")
+    };
+    assert_eq!([0o644, 0o640, 0o600].map(warned), [true, false, false]);
+    let hook = "[[hook]]\nname = \"h\"\nevents = [\"connect\"]\nurl = \"https://h.example/a?key=hunter2\"\nsecrets = [\"only the hook has this secret of its own\"]\n";
+    let file = File::new("query", &format!("{app}{hook}"));
+    check(&["check", "--config", file.path()], &[], 0, "url = \"https://h.example/a?…\"\n", "right");
+    assert!(!String::from_utf8_lossy(&omnivox(&["check", "--config", file.path()], &[]).stdout).contains("hunter2"));
+}
+
+#[test]
 fn init_writes_settings_that_check_token_and_explain_understand() {
     let file = File(std::env::temp_dir().join(format!("omnivox-{}-init.toml", std::process::id())));
     check(&["init", file.path(), "--app", "shop"], &[], 0, "", "is written");
@@ -96,6 +132,8 @@ fn init_writes_settings_that_check_token_and_explain_understand() {
     assert_eq!(mode & 0o777, 0o600, "a secret is in it");
     let environment = [("OMNIVOX_CONFIG", file.path())];
     check(&["check"], &environment, 0, "[[app]]\nid = \"shop\"\n# secret is set", "the settings are right");
+    let words = String::from_utf8(omnivox(&["check"], &environment).stderr).expect("text");
+    assert!(!words.contains("warning") && !words.contains("note"), "nothing is weak: {words}");
 
     let output = omnivox(&["token", "--user", "ana", "--allow", "chat:*=subscribe,publish", "--lifetime", "90s"], &environment);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

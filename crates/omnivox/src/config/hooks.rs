@@ -47,7 +47,7 @@ pub(super) fn hooks(config: &Config, problems: &mut Vec<Problem>) -> Vec<HookSet
 }
 
 /// What is weak although it works, for `omnivox check`.
-pub(crate) fn weaknesses(config: &Config) -> Vec<String> {
+pub(super) fn weaknesses(config: &Config) -> Vec<String> {
     let plain = config.hook.iter().filter(|hook| is_plain_http_elsewhere(&hook.url));
     let plain = plain.map(|hook| {
         format!(

@@ -12,6 +12,7 @@
 //! - [`secure`]: where certificates come from; [`sockets`]: listening without a port
 //! - [`trust`]: whose credentials an app accepts; [`mercure_keys`]: those of Mercure's publishers and subscribers
 //! - [`webhooks`]: who is told what happens
+//! - [`summary`]: what a server would do; [`weaknesses`]: what is weak in that, although it works
 //! - [`render`]: the reference, the sample file and the JSON schema
 //! - [`flags`]: the same rows as flags of `omnivox serve`
 //! - [`value`], [`table`], [`problem`], [`suggest`]: how a value is read, how the definition works, what errors look like
@@ -37,10 +38,12 @@ mod secure;
 pub(crate) mod settings;
 pub(crate) mod sockets;
 mod suggest;
+pub(crate) mod summary;
 mod table;
 mod traces;
 pub(crate) mod trust;
 mod value;
+pub(crate) mod weaknesses;
 pub(crate) mod webhooks;
 
 #[cfg(test)]

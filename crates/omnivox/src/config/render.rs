@@ -109,6 +109,20 @@ fn placeholder(kind: Kind) -> String {
     }
 }
 
+/// A URL without its query, in which a back end's key may be; other texts as they are.
+pub(crate) fn without_query(text: &str) -> String {
+    match text.split_once('?') {
+        Some((path, _)) if path.contains("://") => format!("{path}?…"),
+        _ => text.to_owned(),
+    }
+}
+
+/// A value as it may be seen.
+fn shown(kind: Kind, value: &str) -> String {
+    let short = if kind == Kind::Text { without_query(value) } else { value.to_owned() };
+    if short == value { short } else { format!("{short}\"") }
+}
+
 /// The settings that differ from the defaults, as a file would say them; secrets are left out.
 pub(crate) fn changes(config: &Config) -> String {
     let mut out = String::new();
@@ -121,7 +135,7 @@ pub(crate) fn changes(config: &Config) -> String {
             }
             match value {
                 _ if setting.kind.is_secret() => writeln!(lines, "# {} is set", setting.key),
-                Some(value) => writeln!(lines, "{} = {value}", setting.key),
+                Some(value) => writeln!(lines, "{} = {}", setting.key, shown(setting.kind, &value)),
                 None => writeln!(lines, "# {} is unset", setting.key),
             }
             .expect("writing to a string");
@@ -148,7 +162,9 @@ pub(crate) fn differences(running: &Config, read: &Config) -> Vec<String> {
             ([before], [after]) if !section.repeated => {
                 let changed = section.settings.iter().zip(before.iter().zip(after)).filter(|(_, (before, after))| before != after);
                 differing.extend(changed.map(|(setting, (_, after))| match after {
-                    Some(value) if !setting.kind.is_secret() => format!("{}.{} = {value}", section.name, setting.key),
+                    Some(value) if !setting.kind.is_secret() => {
+                        format!("{}.{} = {}", section.name, setting.key, shown(setting.kind, value))
+                    }
                     _ => format!("{}.{}", section.name, setting.key),
                 }));
             }

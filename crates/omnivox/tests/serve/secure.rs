@@ -91,3 +91,23 @@ fn a_wrong_file_is_named_by_its_own_setting() {
     check(&|text| text.replace(&certificate.file("key.pem"), &other.file("key.pem")), "tls.private_key_file: ");
     check(&|text| text.lines().filter(|line| !line.starts_with("private_key")).collect::<Vec<_>>().join("\n"), "`private_key_file`");
 }
+
+#[test]
+fn check_names_a_certificate_that_has_ended() {
+    let certificate = Certificate::new("ended");
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2024, 4, 1);
+    std::fs::write(certificate.file("cert.pem"), params.self_signed(&key).expect("a certificate").pem()).expect("writable");
+    std::fs::write(certificate.file("key.pem"), key.serialize_pem()).expect("writable");
+    let file = File::new("ended", &format!("{OPEN}{}", certificate.section("127.0.0.1:0")));
+    let warned = || {
+        let output = command(&["check", "--config", file.path()]).output().expect("the binary runs");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).contains("warning: tls.certificate_file: the certificate ended ")
+    };
+    assert!(warned());
+    certificate.renew();
+    assert!(!warned());
+}
