@@ -24,6 +24,8 @@ mod admission;
 mod background;
 pub mod bridge;
 pub mod config;
+#[doc(hidden)]
+pub mod fuzzing;
 mod listener;
 pub mod metrics;
 pub mod proxies;
