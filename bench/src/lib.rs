@@ -56,7 +56,7 @@ pub use idle::IdleOptions;
 pub use latency::Percentiles;
 pub use neighbours::NeighboursOptions;
 pub use sequence::Faults;
-pub use server::TargetOptions;
+pub use server::{TargetOptions, Unanswered};
 pub use sink::SinkOptions;
 pub use storm::StormOptions;
 pub use talk::Transport;

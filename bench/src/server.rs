@@ -196,7 +196,7 @@ impl Server {
 
     fn attach(name: String, address: SocketAddr, process: Option<Process>) -> Result<Self> {
         sockets::raise_open_files();
-        TcpStream::connect(address).with_context(|| format!("nothing answers at {address}"))?;
+        TcpStream::connect(address).map_err(|source| Unanswered { address, source })?;
         Ok(Self { name, address, trust: None, plain: address, transport: None, process, child: None, _files: None })
     }
 
@@ -248,6 +248,25 @@ impl Server {
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+}
+
+/// Nobody listens where the server to measure should be; the error of [`run`](crate::run) for callers that tell it from others.
+#[derive(Debug)]
+pub struct Unanswered {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "nothing answers at {}", self.address)
+    }
+}
+
+impl std::error::Error for Unanswered {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }
 

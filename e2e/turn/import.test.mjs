@@ -42,7 +42,7 @@ psql-userdb="host=db"
   const file = path.join(folder(t), 'omnivox.toml');
   writeFileSync(file, settings);
   const relay = program(t, BINARY, ['turn', '--config', file], { env });
-  await relay.printed(/relay on Udp/);
+  await relay.printed(/relay on udp/);
   const clients = pair(t, { port, username: 'ana', credential: 'secret' });
   const { code } = await clients.ended;
   assert.equal(code, 0, clients.output);

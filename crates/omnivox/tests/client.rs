@@ -193,6 +193,9 @@ fn every_way_to_fail_has_its_exit_code() {
     assert_eq!(output.status.code(), Some(3));
     let output = omnivox(&format!("http://127.0.0.1:{port}"), &["subscribe", "a"], "");
     assert_eq!(output.status.code(), Some(3), "the first connection must succeed");
+    let output = omnivox("", &["bench", "echo", "--target", &format!("127.0.0.1:{port}")], "");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nothing answers at 127.0.0.1:"));
 }
 
 #[test]

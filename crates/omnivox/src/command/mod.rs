@@ -26,7 +26,7 @@ use crate::exit::{self, Code};
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
-        Command::Bench(measurement) => return omnivox_bench::run(measurement),
+        Command::Bench(measurement) => return omnivox_bench::run(measurement).map_err(reachable),
         Command::Dev(wish) => dev::run(wish),
         Command::Serve(settings) => serve::run(&settings),
         Command::Completions { shell } => {
@@ -47,6 +47,14 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(which) => documents::run(&which),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Gives the error of a measurement the code of the other clients when there was no server to measure.
+fn reachable(error: anyhow::Error) -> anyhow::Error {
+    if error.chain().any(|cause| cause.is::<omnivox_bench::Unanswered>()) {
+        return exit::error(Code::Unreachable, format!("{error:#}"));
+    }
+    error
 }
 
 /// Runs a client command on one thread.

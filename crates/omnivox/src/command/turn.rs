@@ -75,7 +75,7 @@ pub(crate) fn start(turn: &Turn) -> anyhow::Result<Handle> {
         exit::error(code, format!("[turn]: {error}"))
     })?;
     for bound in relay.bound() {
-        tracing::info!("relay on {:?} {}", bound.transport, bound.address);
+        tracing::info!("relay on {} {}", bound.transport, bound.address);
     }
     Ok(relay)
 }

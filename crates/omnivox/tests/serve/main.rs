@@ -149,6 +149,20 @@ fn log_lines_can_be_json() {
     assert!(entry["message"].as_str().is_some_and(|message| message.starts_with("listening on http://127.0.0.1:")), "{line}");
 }
 
+#[test]
+fn the_relay_says_where_it_is_in_plain_words_and_not_to_people_who_try_out() {
+    let settings = format!("{OPEN}[log]\nformat = \"json\"\nlevel = \"debug\"\n[turn]\nudp = \"127.0.0.1:0\"\n");
+    let file = File::new("relay-json", &settings);
+    let line = Server::spawn(command(&["serve", "--config", file.path()])).heard("the relay serves");
+    let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert!(entry["bound"].as_str().is_some_and(|bound| bound.starts_with("udp 127.0.0.1:")), "{line}");
+    assert_eq!(entry["relays"], "127.0.0.1");
+
+    let dev = Server::spawn(command(&["dev", "--port", "0"]));
+    let first = dev.words.recv_timeout(PATIENCE).expect("a greeting");
+    assert!(first.contains("is ready: http://127.0.0.1:"), "{first}");
+}
+
 /// A binding request of STUN gets an answer with the same transaction.
 fn assert_stun(address: &str) {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
@@ -167,7 +181,7 @@ fn the_relay_runs_alone_and_beside_a_server() {
     let address = |line: &str| line.trim().rsplit(' ').next().expect("an address").to_owned();
 
     let alone = Server::spawn(command(&["turn", "--turn-udp", "127.0.0.1:0"]));
-    let line = alone.heard("relay on Udp");
+    let line = alone.heard("relay on udp");
     assert_stun(&address(&line));
     alone.signal("-TERM");
     assert_eq!(alone.ended().code(), Some(0));

@@ -154,9 +154,20 @@ impl TurnServer {
                 mailbox,
             })?;
         }
-        tracing::info!(workers, bound = ?handle.bound, relays = ?handle.relays, "the relay serves");
+        // Where it listens is for the program to say, which knows its readers.
+        tracing::debug!(
+            workers,
+            bound = list(handle.bound.iter().map(|bound| format!("{} {}", bound.transport, bound.address))),
+            relays = list(handle.relays.iter().map(|relay| relay.external.to_string())),
+            "the relay serves"
+        );
         Ok(handle)
     }
+}
+
+/// Items on one line, the same in text and in JSON.
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// One worker's share of every listener.

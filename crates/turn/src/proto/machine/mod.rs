@@ -69,6 +69,16 @@ pub enum Transport {
     Tls,
 }
 
+impl std::fmt::Display for Transport {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
 impl Transport {
     /// Whether it is a stream, where ChannelData is padded and sources can't be forged.
     #[must_use]
