@@ -83,9 +83,13 @@ async function answers(t, server, person, key) {
   const shown = person && token(key, claims({ sub: undefined, channels: person }));
   const headers = shown ? { authorization: `Bearer ${shown}` } : {};
   const socket = await connect(t, server.ws, { headers });
-  const client = io(server.url, { auth: shown ? { token: shown } : {}, reconnection: false, forceNew: true, transports: ['websocket'] });
-  t.after(() => client.close());
-  await within(new Promise((resolve, reject) => { client.on('connect', resolve); client.on('connect_error', reject); }), 'Socket.IO');
+  const clients = {};
+  for (const transport of ['websocket', 'polling']) {
+    const client = io(server.url, { auth: shown ? { token: shown } : {}, reconnection: false, forceNew: true, transports: [transport] });
+    t.after(() => client.close());
+    await within(new Promise((resolve, reject) => { client.on('connect', resolve); client.on('connect_error', reject); }), `Socket.IO over ${transport}`);
+    clients[`socket.io over ${transport}`] = client;
+  }
   const http = async (target, options = {}) => {
     const leaves = new AbortController();
     const response = await fetch(server.url + target, { ...options, headers: { ...headers, ...options.headers }, signal: leaves.signal });
@@ -97,7 +101,7 @@ async function answers(t, server, person, key) {
     if (answer.type === 'error') assert.equal(answer.code, 'forbidden', JSON.stringify(answer));
     return answer.type !== 'error';
   };
-  const acked = async (...event) => {
+  const acked = async (client, ...event) => {
     const answer = await client.timeout(15_000).emitWithAck(...event);
     if (!answer.ok) assert.equal(answer.error.code, 'forbidden', JSON.stringify(answer));
     return answer.ok;
@@ -109,15 +113,17 @@ async function answers(t, server, person, key) {
     note('ws', 'subscribe', says(await socket.subscribe(channel)));
     note('sse', 'subscribe', await http(`/v1/sse?channel=${name}`));
     note('poll', 'subscribe', await http(`/v1/poll?channel=${name}&timeout=0`));
-    note('socket.io', 'subscribe', await acked('subscribe', channel));
     note('mercure', 'subscribe', await http(`/.well-known/mercure?topic=${name}`));
     note('ws', 'publish', says(await socket.call({ type: 'publish', channel, data: 1 })));
     note('http', 'publish', await http('/v1/publish', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ channel, data: 1 }) }));
-    note('socket.io', 'publish', await acked('publish', channel, 'event', 1));
     if (shown) note('mercure', 'publish', await http('/.well-known/mercure', { method: 'POST', body: new URLSearchParams({ topic: channel, data: '1' }) }));
     note('ws', 'presence', says(await socket.call({ type: 'presence', channel })));
     note('http', 'presence', await http(`/v1/presence?channel=${name}`));
-    note('socket.io', 'presence', await acked('presence', channel));
+    for (const [transport, client] of Object.entries(clients)) {
+      note(transport, 'subscribe', await acked(client, 'subscribe', channel));
+      note(transport, 'publish', await acked(client, 'publish', channel, 'event', 1));
+      note(transport, 'presence', await acked(client, 'presence', channel));
+    }
     note('ws', 'history', says(await socket.call({ type: 'history', channel })));
     note('http', 'history', await http(`/v1/history?channel=${name}`));
     // To be given what was missed is to subscribe and to read history.
