@@ -3,6 +3,7 @@
 //! A secret counts and repeats when a person has typed it, and everybody knows one that stands in some documentation. What is random is never
 //! refused: a text of 32 random hexadecimal digits fails one of these rules once in more than a billion draws.
 
+use super::apps::is_public;
 use super::problem::{Place, Problem};
 use super::settings::Config;
 use super::value::Secret;
@@ -15,32 +16,50 @@ const PUBLISHED: [&str; 4] = [
     "a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
 ];
 
-/// Names each secret of the apps, their back ends and the operator that can be guessed.
+/// Names each secret of the apps, their back ends and the operator that can be guessed. One that stands in documentation is for trying things
+/// out on one machine; where other machines come, it is refused as well.
 pub(super) fn judge(config: &Config, problems: &mut Vec<Problem>) {
-    let mut judge = |place: String, key: &str, secrets: &[Secret]| {
-        for why in secrets.iter().filter_map(|secret| guessable(secret.reveal())) {
+    let public = config.server.listen.iter().chain(&config.tls.listen).any(is_public);
+    for_each(config, |place, key, secret| {
+        let published = || (public && is_published(secret)).then_some("stands in documentation that everybody reads");
+        if let Some(why) = guessable(secret).or_else(published) {
             let what = format!("`{key}` can be guessed: it {why}");
-            problems.push(Problem::new(Place::Section(place.clone()), what).mend("`openssl rand -hex 32` gives a good one"));
+            problems.push(Problem::new(Place::Section(place.to_owned()), what).mend("`openssl rand -hex 32` gives a good one"));
         }
-    };
-    judge("[admin]".to_owned(), "token", config.admin.token.as_slice());
+    });
+}
+
+/// What [`judge`] lets pass because no other machine comes.
+pub(super) fn weaknesses(config: &Config, found: &mut Vec<String>) {
+    for_each(config, |place, key, secret| {
+        if is_published(secret) {
+            found.push(format!("{place}: `{key}` stands in documentation that everybody reads; `openssl rand -hex 32` gives another one"));
+        }
+    });
+}
+
+fn for_each(config: &Config, mut visit: impl FnMut(&str, &str, &str)) {
+    let mut each = |place: String, key: &str, secrets: &[Secret]| secrets.iter().for_each(|secret| visit(&place, key, secret.reveal()));
+    each("[admin]".to_owned(), "token", config.admin.token.as_slice());
     for app in &config.app {
         let place = format!("[[app]] {}", app.id);
-        judge(place.clone(), "secret", app.secret.as_slice());
-        judge(place.clone(), "mercure_publisher_secrets", &app.mercure_publisher_secrets);
-        judge(place, "mercure_subscriber_secrets", &app.mercure_subscriber_secrets);
+        each(place.clone(), "secret", app.secret.as_slice());
+        each(place.clone(), "mercure_publisher_secrets", &app.mercure_publisher_secrets);
+        each(place, "mercure_subscriber_secrets", &app.mercure_subscriber_secrets);
     }
-    config.api_key.iter().for_each(|key| judge(format!("[[api_key]] {}", key.id), "secret", key.secret.as_slice()));
-    config.hook.iter().for_each(|hook| judge(format!("[[hook]] {}", hook.name), "secrets", &hook.secrets));
-    config.webhook.iter().for_each(|webhook| judge(format!("[[webhook]] {}", webhook.id), "secrets", &webhook.secrets));
+    config.api_key.iter().for_each(|key| each(format!("[[api_key]] {}", key.id), "secret", key.secret.as_slice()));
+    config.hook.iter().for_each(|hook| each(format!("[[hook]] {}", hook.name), "secrets", &hook.secrets));
+    config.webhook.iter().for_each(|webhook| each(format!("[[webhook]] {}", webhook.id), "secrets", &webhook.secrets));
+}
+
+/// Whether documentation shows it.
+pub(super) fn is_published(text: &str) -> bool {
+    PUBLISHED.contains(&text)
 }
 
 /// Why a text is no secret, if so.
 pub(super) fn guessable(text: &str) -> Option<&'static str> {
     let bytes = text.as_bytes();
-    if PUBLISHED.contains(&text) {
-        return Some("stands in documentation that everybody reads");
-    }
     if (1..=bytes.len() / 2).any(|period| bytes.iter().zip(&bytes[period..]).all(|(one, next)| one == next)) {
         return Some("repeats itself");
     }
@@ -50,6 +69,7 @@ pub(super) fn guessable(text: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Layers;
     use super::*;
 
     #[test]
@@ -61,11 +81,25 @@ mod tests {
         check("abcdefghijklmnopqrstuvwxyz0123456789", Some("counts up or down"));
         check("zyxwvutsrqponmlkjihgfedcba987654", Some("counts up or down"));
         check("aaaabbbbccccddddeeeeffffgggghhhh", Some("counts up or down"));
-        check("!ChangeThisMercureHubJWTSecretKey!", Some("stands in documentation that everybody reads"));
         check("6f1d2c9be07a4835f2a1c7e9d0b34856", None);
         check("ZGFzIGlzdCBuaWNodCBnZWhlaW0sIGFiZXIgbGFuZw", None);
         check("the hub and its clients share this secret", None);
         check("", None);
+    }
+
+    #[test]
+    fn what_documentation_shows_is_for_one_machine() {
+        let check = |listen: &str, refused: bool| {
+            let file = format!("[server]\nlisten = \"{listen}\"\n[[app]]\nid = \"a\"\nsecret = \"!ChangeThisMercureHubJWTSecretKey!\"\n");
+            let layers = Layers { file: Some(("omnivox.toml".into(), file)), ..Layers::default() };
+            let config = layers.over(Config::default()).unwrap_or_else(|problems| panic!("{problems}"));
+            let (mut problems, mut found) = (Vec::new(), Vec::new());
+            judge(&config, &mut problems);
+            weaknesses(&config, &mut found);
+            assert_eq!((problems.len(), found.len()), (usize::from(refused), 1), "{listen}: {found:?}");
+        };
+        check("127.0.0.1:8080", false);
+        check("0.0.0.0:8080", true);
     }
 
     #[test]
@@ -83,7 +117,7 @@ mod tests {
                     continue;
                 }
                 for shown in values.split('"').skip(1).step_by(2).filter(|shown| shown.len() >= 32) {
-                    assert!(guessable(shown).is_some(), "{shown} is shown, and would be accepted");
+                    assert!(guessable(shown).is_some() || is_published(shown), "{shown} is shown, and would be accepted");
                 }
             }
         }

@@ -9,6 +9,7 @@ use omnivox_core::Pattern;
 use super::apps::is_public;
 use super::choices::Permission;
 use super::hooks;
+use super::secrets;
 use super::settings::{App, Config};
 
 /// All that the settings alone tell.
@@ -37,6 +38,7 @@ pub(crate) fn weaknesses(config: &Config) -> Vec<String> {
         ));
     }
     config.app.iter().for_each(|app| of_app(app, config, &mut found));
+    secrets::weaknesses(config, &mut found);
     found.extend(hooks::weaknesses(config));
     found
 }
