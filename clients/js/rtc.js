@@ -11,7 +11,7 @@
 // Invariant: a peer is known by its seat, which nobody can forge, and never by what a message says of itself.
 
 const BATCH_MS = 20;
-/// How long who was given a channel waits for word that the other side's end of it is open, too.
+/// How long a side whose end of a channel is open waits for word that the other side's is, too.
 const OPEN_MS = 2_000;
 
 /// Takes a seat in a room and connects to everyone who is or comes there.
@@ -216,7 +216,7 @@ export class Peer extends Emitter {
     this.streams = [];
     this.#listen();
     // One side alone makes the channel: a rolled back offer would close that of the polite one.
-    if (!polite) this.#make(this.connection.createDataChannel('omnivox'));
+    if (!polite) this.#use(this.connection.createDataChannel('omnivox'));
   }
 
   get state() {
@@ -304,7 +304,7 @@ export class Peer extends Emitter {
 
   #listen() {
     const { connection } = this;
-    connection.ondatachannel = ({ channel }) => { if (channel.label === 'omnivox') this.#take(channel); };
+    connection.ondatachannel = ({ channel }) => { if (channel.label === 'omnivox') this.#use(channel); };
     connection.onnegotiationneeded = async () => {
       try {
         this.#making = true;
@@ -339,24 +339,18 @@ export class Peer extends Emitter {
     };
   }
 
-  /// The channel of the side that makes it. The other side's end is open before this one, and what it says in between Chromium 156 may lose: so it is told.
-  #make(channel) {
-    this.#use(channel);
-    channel.onopen = () => {
-      this.#say({ open: true });
-      this.#begin();
-    };
-  }
-
-  /// The channel that the other side made. It says no word before that end is open, unless nobody tells.
-  #take(channel) {
-    this.#use(channel);
-    if (this.#told) this.#begin();
-    else this.#patience = setTimeout(() => this.#begin(), OPEN_MS);
-  }
-
+  /// Its two ends do not open at the same time, and what comes to one that is just opening Chromium 156 may lose: each side tells when its end is
+  /// open, and says no word before it was told, unless nobody tells.
   #use(channel) {
     this.channel = channel;
+    const opened = () => {
+      // A channel that the other side made is open already, and says so all the same.
+      if (this.#patience) return;
+      this.#patience = setTimeout(() => this.#begin(), OPEN_MS);
+      this.#say({ open: true });
+      if (this.#told) this.#begin();
+    };
+    channel.onopen = opened;
     channel.onmessage = ({ data }) => {
       this.#begin();
       try {
@@ -365,6 +359,7 @@ export class Peer extends Emitter {
         this.emit('message', data);
       }
     };
+    if (channel.readyState === 'open') opened();
   }
 
   /// Both ends are open.

@@ -117,6 +117,16 @@ test('everything that can change live does', async (t) => {
   await server.change(settings);
   assert.equal((await server.get('/health')).status, 200);
 
+  const metrics = async (token) => (await server.get('/metrics', token && { authorization: `Bearer ${token}` })).status;
+  const operator = (token) => `${settings}\n[admin]\nnetworks = []\ntoken = "${token}"\n`;
+  const [old, next] = ['4c1d8e5a90b7f2361d7c90ae52bf8341', 'e07b36d2194fa58c7b20d9e1436cf85a'];
+  assert.equal(await metrics(), 200);
+  await server.change(operator(old));
+  assert.deepEqual([await metrics(), await metrics(old)], [403, 200]);
+  await server.change(operator(next));
+  assert.deepEqual([await metrics(old), await metrics(next)], [403, 200]);
+  await server.change(settings);
+
   const limits = '\n[limits]\nrequests_per_address_per_second_max = 1\n';
   assert.equal(await isLimited(server), false);
   await server.change(settings + limits);

@@ -60,7 +60,7 @@ test('what comes in one piece with the seat is not lost', async (t) => {
   assert.deepEqual(client.told.map(({ to, data }) => [to, data.description.type]), [['~a', 'answer'], ['~b', 'answer']]);
 });
 
-test('nothing is said over a channel before the end of the side that made it is open', async (t) => {
+test('nothing is said over a channel before its other end is open', async (t) => {
   class Channel {
     label = 'omnivox';
     readyState = 'connecting';
@@ -76,32 +76,37 @@ test('nothing is said over a channel before the end of the side that made it is 
     ['presence', { action: 'enter', member: { key: '~c', session: 's2', data: {} } }],
   ]);
   const call = await room(client, 'r');
+  t.after(() => call.peers.forEach((peer) => peer.close()));
   await new Promise(setImmediate);
   const [before, after] = call.peers;
   assert.deepEqual([before.polite, after.polite], [true, false]);
   call.send('early');
+  const told = () => client.told.filter(({ data }) => data.open).map(({ to }) => to);
 
-  // The other side made this one, so its end may not be open yet.
+  // The other side made this one: it is open when it comes.
   const given = Object.assign(new Channel(), { readyState: 'open' });
   before.connection.ondatachannel({ channel: given });
+  given.onopen();
   before.send('still early');
-  assert.deepEqual(given.sent, []);
+  assert.deepEqual([given.sent, told()], [[], ['~a']]);
   client.emit('signal', { from: '~a', data: { open: true } });
   before.send('late');
   assert.deepEqual(given.sent, ['"early"', '"still early"', '"late"']);
 
-  // This side made the other one, and tells.
+  // This side made the other one, and its other end was open first.
+  client.emit('signal', { from: '~c', data: { open: true } });
   assert.deepEqual(after.channel.sent, []);
   after.channel.readyState = 'open';
   after.channel.onopen();
-  assert.deepEqual(after.channel.sent, ['"early"']);
-  assert.deepEqual(client.told.filter(({ data }) => data.open), [{ type: 'signal', channel: 'r', to: '~c', data: { open: true } }]);
+  assert.deepEqual([after.channel.sent, told()], [['"early"'], ['~a', '~c']]);
 
   // Who never tells, but speaks, has an open end as well.
   const other = new Peer({ member: '~d', polite: true }, {}, () => true);
+  t.after(() => other.close());
   const spoken = Object.assign(new Channel(), { readyState: 'open' });
   other.connection.ondatachannel({ channel: spoken });
   other.send('answer');
+  assert.deepEqual(spoken.sent, []);
   spoken.onmessage({ data: '"hello"' });
   assert.deepEqual(spoken.sent, ['"answer"']);
 });

@@ -202,7 +202,8 @@ impl Parts {
         let health =
             Arc::new(Health::new(metrics.clone(), inboxes.clone(), engine.clone(), relay, hub.clone(), config.tls.clone(), tracer.clone()));
         let mut dialects = config.dialects;
-        dialects.push(Arc::new(Status::new(health.clone(), config.admin)));
+        let admin = Arc::new(ArcSwap::from_pointee(config.admin));
+        dialects.push(Arc::new(Status::new(health.clone(), admin.clone())));
         let acme = match (config.acme, &config.tls) {
             (Some(settings), Some(tls)) => Some(Acme::new(settings, tls.resolver().clone(), outgoing)?),
             _ => None,
@@ -223,6 +224,7 @@ impl Parts {
         let common = Arc::new(Common {
             admission: Arc::new(Admission::new(limits.clone(), tokio::time::Instant::now().into_std())),
             turned_away: AtomicU64::new(0),
+            admin,
             live: ArcSwap::from_pointee(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }),
             hub,
             origins: config.origins,
@@ -326,8 +328,8 @@ impl Handle {
         &self.common.hub
     }
 
-    /// Takes over what can change while clients are connected: apps, the pages that may read, hooks, webhooks, trusted proxies, hosts, the
-    /// pace of a drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
+    /// Takes over what can change while clients are connected: apps, the pages that may read, hooks, webhooks, trusted proxies, hosts, who
+    /// may see the metrics, the pace of a drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);
@@ -336,6 +338,7 @@ impl Handle {
         common.origins.replace(config.origins.list().to_vec());
         common.hub.quotas().replace(Arc::new(config.limits.clone()));
         common.admission.replace(config.limits);
+        common.admin.store(Arc::new(config.admin));
         common.live.store(Arc::new(Live { proxies: config.proxies, gate: config.gate, drain: config.drain }));
         if let Some(Err(error)) = common.hub.webhooks().map(|webhooks| webhooks.replace(config.webhooks.webhooks)) {
             tracing::error!(%error, "the webhooks were not taken over: an outbox can't be opened");

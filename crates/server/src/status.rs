@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use omnivox_core::event::Event;
 use omnivox_core::http::{Request, Response};
@@ -132,14 +133,14 @@ impl Health {
 /// The dialect of operators.
 pub struct Status {
     health: Arc<Health>,
-    admin: AdminGate,
+    admin: Arc<ArcSwap<AdminGate>>,
 }
 
 impl Status {
     /// Its name as a dialect.
     pub(crate) const NAME: &'static str = "status";
 
-    pub(crate) fn new(health: Arc<Health>, admin: AdminGate) -> Self {
+    pub(crate) fn new(health: Arc<Health>, admin: Arc<ArcSwap<AdminGate>>) -> Self {
         Self { health, admin }
     }
 }
@@ -190,7 +191,7 @@ impl Dialect for Status {
                 None => Response::json(200, r#"{"status":"ready"}"#),
                 Some(trouble) => error(503, "not_ready", trouble).header("retry-after", "2"),
             },
-            "/metrics" if !self.admin.admits(request) => {
+            "/metrics" if !self.admin.load().admits(request) => {
                 error(403, "forbidden", "this is for the operator; send admin.token as a bearer token, or come from one of admin.networks")
             }
             "/metrics" => {

@@ -27,6 +27,7 @@ impl Config {
         self.history.clone_from(&new.history);
         self.webhook.clone_from(&new.webhook);
         self.drain.clone_from(&new.drain);
+        self.admin.clone_from(&new.admin);
         // It is a word of consent that only the judgement reads.
         self.server.open_to_the_network = new.server.open_to_the_network;
         self.server.trusted_proxies.clone_from(&new.server.trusted_proxies);

@@ -59,7 +59,7 @@ pub use self::io::Stream;
 pub(crate) use self::review::Inquiry;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
-use crate::config::Live;
+use crate::config::{AdminGate, Live};
 use crate::listener::Socket;
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::router::Router;
@@ -93,6 +93,8 @@ pub(crate) struct Common {
     /// Clients that are being told why they are not let in.
     pub turned_away: std::sync::atomic::AtomicU64,
     pub live: ArcSwap<Live>,
+    /// Who may see the metrics.
+    pub admin: Arc<ArcSwap<AdminGate>>,
     pub tls: Option<Arc<crate::tls::Tls>>,
     pub deflate: bool,
     /// Makes spans, where traces are wanted.
