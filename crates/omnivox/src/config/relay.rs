@@ -19,7 +19,7 @@ use toml::de::DeValue;
 
 use super::apps::is_public;
 use super::problem::{Place, Problem, Problems};
-use super::secrets::guessable;
+use super::secrets::known;
 use super::settings::Turn;
 use super::value::{Kind, Value, quoted};
 
@@ -104,7 +104,8 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
         }
     }
     judge_passwords(turn, &mut problem);
-    for why in turn.secrets.iter().filter_map(|secret| guessable(secret.reveal())) {
+    let public = turn.udp.iter().chain(&turn.tcp).chain(&turn.tls).any(is_public);
+    for why in turn.secrets.iter().filter_map(|secret| known(secret.reveal(), public)) {
         problem("secrets", format!("a secret can be guessed: it {why}; `openssl rand -hex 32` gives a strong one"));
     }
     if turn.secrets.iter().any(|secret| secret.reveal().len() < SECRET_BYTES_MIN) {
@@ -169,10 +170,10 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
 fn judge_passwords(turn: &Turn, problem: &mut impl FnMut(&str, String)) {
     let Some(address) = turn.udp.iter().chain(&turn.tcp).chain(&turn.tls).find(|address| is_public(address)) else { return };
     for (name, password) in turn.users.iter().filter_map(|user| user.reveal().split_once(':')) {
-        let why = match guessable(password) {
+        let why = match known(password, true) {
             _ if password.starts_with("0x") => None,
             None if password.len() < PASSWORD_BYTES_MIN => Some(format!("has fewer than {PASSWORD_BYTES_MIN} bytes")),
-            guessable => guessable.map(|why| format!("can be guessed: it {why}")),
+            why => why.map(|why| format!("can be guessed: it {why}")),
         };
         if let Some(why) = why {
             let mend = "give each user a long one, or use `secrets`; `openssl rand -hex 16` gives one";
@@ -224,6 +225,10 @@ mod tests {
         check("tls = \"[::]:5349\"\nusers = [\"ana:password:password:\"]", "the password of \"ana\" can be guessed: it repeats itself");
         check("udp = \"127.0.0.1:3478\"\nusers = [\"ana:pass\"]", "");
         check("udp = \"0.0.0.0:3478\"\nusers = [\"ana:0x8493fbc53ba582fb4c044c456bdc40eb\"]", "");
+        let published = "secrets = [\"an example secret that is long enough\"]";
+        check(&format!("udp = \"0.0.0.0:3478\"\n{published}"), "turn.secrets: a secret can be guessed: it stands in documentation");
+        check(&format!("udp = \"127.0.0.1:3478\"\n{published}"), "");
+        check("tcp = \"0.0.0.0:3478\"\nusers = [\"ana:an example secret that is long enough\"]", "it stands in documentation");
         check("secrets = [\"1234567890123456\"]", "turn.secrets: a secret can be guessed: it counts up or down");
         check(
             "udp = \"0.0.0.0:3478\"\nusers = [\"ana:a long one, kept\"]\npeers_allow = [\"10.0.0.0/8\"]\nrelays = [\"10.0.0.4/203.0.113.4\"]",

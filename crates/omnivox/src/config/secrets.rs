@@ -21,8 +21,7 @@ const PUBLISHED: [&str; 4] = [
 pub(super) fn judge(config: &Config, problems: &mut Vec<Problem>) {
     let public = config.server.listen.iter().chain(&config.tls.listen).any(is_public);
     for_each(config, |place, key, secret| {
-        let published = || (public && is_published(secret)).then_some("stands in documentation that everybody reads");
-        if let Some(why) = guessable(secret).or_else(published) {
+        if let Some(why) = known(secret, public) {
             let what = format!("`{key}` can be guessed: it {why}");
             problems.push(Problem::new(Place::Section(place.to_owned()), what).mend("`openssl rand -hex 32` gives a good one"));
         }
@@ -52,13 +51,18 @@ fn for_each(config: &Config, mut visit: impl FnMut(&str, &str, &str)) {
     config.webhook.iter().for_each(|webhook| each(format!("[[webhook]] {}", webhook.id), "secrets", &webhook.secrets));
 }
 
+/// Why a text is no secret from those who can try it.
+pub(super) fn known(text: &str, public: bool) -> Option<&'static str> {
+    guessable(text).or_else(|| (public && is_published(text)).then_some("stands in documentation that everybody reads"))
+}
+
 /// Whether documentation shows it.
-pub(super) fn is_published(text: &str) -> bool {
+fn is_published(text: &str) -> bool {
     PUBLISHED.contains(&text)
 }
 
 /// Why a text is no secret, if so.
-pub(super) fn guessable(text: &str) -> Option<&'static str> {
+fn guessable(text: &str) -> Option<&'static str> {
     let bytes = text.as_bytes();
     if (1..=bytes.len() / 2).any(|period| bytes.iter().zip(&bytes[period..]).all(|(one, next)| one == next)) {
         return Some("repeats itself");
