@@ -2,27 +2,18 @@
 // parts: python
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import path from 'node:path';
+import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { connect } from '../lib/clients.mjs';
-import { collector } from '../lib/collector.mjs';
+import { collector, spans } from '../lib/collector.mjs';
 import { claims, secret, token } from '../lib/credentials.mjs';
-import { BINARY, ROOT, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
+import { BINARY, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
 import { OPEN } from '../lib/settings.mjs';
 
-const PYTHON = path.join(ROOT, 'target/venv/bin/python');
-const READER = path.join(ROOT, 'e2e/edge/otlp.py');
 const SERVER = 2;
 const PRODUCER = 4;
 const INTERNAL = 1;
 const FAILED = 2;
-
-/// The spans of all requests, by the official definition; it refuses what OTLP does not know.
-function spans(requests) {
-  const lines = execFileSync(PYTHON, [READER], { input: requests.map(({ body }) => `${body}\n`).join(''), encoding: 'utf8' });
-  return lines.split('\n').filter(Boolean).map((line) => JSON.parse(line));
-}
 
 const traced = (url, more = '') => `[traces]\nendpoint = "${url}"\nbatch_pause_ms = 20\n${more}\n`;
 const HEX = { trace: /^[0-9a-f]{32}$/, id: /^[0-9a-f]{16}$/ };

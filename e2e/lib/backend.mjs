@@ -20,7 +20,7 @@ export const CLOSE = 'close';
 
 export class Backend {
   constructor(secret, answer, port) {
-    Object.assign(this, { secret, answer, port, asked: new Inbox(), count: 0, held: [] });
+    Object.assign(this, { secret, answer, port, asked: new Inbox(), headers: new Map(), count: 0, held: [] });
     this.server = http.createServer((request, response) => {
       let body = '';
       request.setEncoding('utf8');
@@ -34,6 +34,7 @@ export class Backend {
     const question = JSON.parse(body);
     assert.equal(question.id, request.headers['webhook-id']);
     this.count += 1;
+    this.headers.set(question.id, [...(this.headers.get(question.id) ?? []), request.headers]);
     this.asked.push(question);
     const answer = this.answer(question);
     if (answer === HANG) return void this.held.push(response);

@@ -1,8 +1,20 @@
 // A collector of OpenTelemetry traces for tests: it answers as it is told and keeps what it was sent.
 
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import http from 'node:http';
+import path from 'node:path';
 import { within } from './inbox.mjs';
+import { ROOT } from './omnivox.mjs';
+
+const PYTHON = path.join(ROOT, 'target/venv/bin/python');
+const READER = path.join(ROOT, 'e2e/lib/otlp.py');
+
+/// The spans of all requests, by the official definition; it refuses what OTLP does not know.
+export function spans(requests) {
+  const lines = execFileSync(PYTHON, [READER], { input: requests.map(({ body }) => `${body}\n`).join(''), encoding: 'utf8' });
+  return lines.split('\n').filter(Boolean).map((line) => JSON.parse(line));
+}
 
 /// Its URL, its requests so far, and a promise for when there are so many.
 export async function collector(t, answers = []) {

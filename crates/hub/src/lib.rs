@@ -9,6 +9,7 @@
 //! - [`hooks`]: the back end is asked about connects, subscribes, publications and calls.
 //! - [`calls`]: what clients ask of the application behind the hub.
 //! - [`outgoing`]: HTTP requests of our own, to back ends; [`webhooks`]: what happens in an app, told to its back ends.
+//! - [`traces`]: whose part a request to a back end is.
 //!
 //! The subscriber tables and the fan-out are pure and live in `omnivox_core::channel`; the shards that own them in the crate `server`.
 //!
@@ -25,6 +26,7 @@ pub mod outgoing;
 mod patterns;
 pub mod quotas;
 pub mod rooms;
+pub mod traces;
 pub mod webhooks;
 
 pub use hub::{AppEntry, Hub, Outcome};

@@ -20,6 +20,7 @@ use super::verdict::{Verdict, refused_by};
 use super::{HookEvent, HookSettings, OnFailure};
 use crate::calls::{Asked, vouch};
 use crate::hub::{Caller, Door, Hub, Outcome, Running, Stranger, admit_page, answer, denied};
+use crate::traces;
 
 /// The way to a verdict.
 struct Asking {
@@ -83,7 +84,7 @@ impl Hub {
             (Some(verdict), _) => Way::Known(verdict),
             (None, None) => Way::Alone,
             (None, Some(outgoing)) => {
-                let asking = hook.clone().ask(outgoing.clone(), question, self.clock());
+                let asking = hook.clone().ask(outgoing.clone(), question, self.clock(), traces::current());
                 Way::Asked(outgoing.runtime().spawn(asking))
             }
         };

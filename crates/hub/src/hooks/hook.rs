@@ -22,6 +22,7 @@ use super::settings::HookSettings;
 use super::verdict::Verdict;
 use crate::memory::Clock;
 use crate::outgoing::{Outgoing, OutgoingError, Request};
+use crate::traces::{self, Trace};
 
 /// A back end and what is known of it.
 pub(crate) struct Hook {
@@ -115,8 +116,15 @@ impl Hook {
         Some(found)
     }
 
-    /// Asks. Runs on the runtime of outgoing requests and goes on even when nobody waits any more, so that what came of it is known.
-    pub(crate) async fn ask(self: Arc<Self>, outgoing: Outgoing, question: Question, clock: Clock) -> Result<Arc<Verdict>, Failure> {
+    /// Asks, as a part of that trace. Runs on the runtime of outgoing requests and goes on even when nobody waits any more, so that what came of it
+    /// is known.
+    pub(crate) async fn ask(
+        self: Arc<Self>,
+        outgoing: Outgoing,
+        question: Question,
+        clock: Clock,
+        trace: Option<Trace>,
+    ) -> Result<Arc<Verdict>, Failure> {
         let counters = &self.counters;
         counters.requests.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
@@ -126,7 +134,7 @@ impl Hook {
             Ok(Err(failure)) => (false, Err(failure)),
             Ok(Ok(_permit)) => {
                 let _counted = Gauge::add(&counters.in_flight);
-                let trying = self.tries(&outgoing, &question, &clock, deadline);
+                let trying = self.tries(&outgoing, &question, &clock, deadline, trace.as_ref());
                 (true, tokio::time::timeout_at(deadline, trying).await.unwrap_or(Err(Failure::Late)))
             }
         };
@@ -164,14 +172,22 @@ impl Hook {
         if self.breaker.admits(Instant::now()) { Ok(permit) } else { Err(Failure::Open) }
     }
 
-    async fn tries(&self, outgoing: &Outgoing, question: &Question, clock: &Clock, deadline: Instant) -> Result<Verdict, Failure> {
+    async fn tries(
+        &self,
+        outgoing: &Outgoing,
+        question: &Question,
+        clock: &Clock,
+        deadline: Instant,
+        trace: Option<&Trace>,
+    ) -> Result<Verdict, Failure> {
         let mut random = [0; 16];
         // Without randomness there is no id that is surely new.
         getrandom::fill(&mut random).map_err(|_| Failure::Alone)?;
         let id = format!("hook_{}", hex(&random));
         let mut pause = self.settings.backoff;
         for left in (0..=self.settings.retries).rev() {
-            match self.once(outgoing, question, &id, clock(), deadline).await {
+            let traced = trace.map(|trace| (trace, self.settings.retries - left));
+            match self.once(outgoing, question, &id, (clock(), deadline), traced).await {
                 Err(failure) if left > 0 && failure.is_passing() => {
                     tracing::debug!(hook = %self.settings.name, %failure, "a hook is asked again");
                     self.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -186,7 +202,14 @@ impl Hook {
         Err(Failure::Late)
     }
 
-    async fn once(&self, outgoing: &Outgoing, question: &Question, id: &str, now_ms: u64, deadline: Instant) -> Result<Verdict, Failure> {
+    async fn once(
+        &self,
+        outgoing: &Outgoing,
+        question: &Question,
+        id: &str,
+        (now_ms, deadline): (u64, Instant),
+        traced: Option<(&Trace, u32)>,
+    ) -> Result<Verdict, Failure> {
         let settings = &self.settings;
         let body = question.body(id, &settings.name, now_ms);
         let signed = sign_webhook(&settings.secrets, id, &body, now_ms);
@@ -199,7 +222,10 @@ impl Hook {
         request.deadline = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         // The id is the same, so a back end can tell that it has seen the question.
         request.repeatable = true;
-        let answer = outgoing.fetch(request).await.map_err(|error| match error {
+        let going = traced.and_then(|(trace, resend)| trace.begin(&mut request, &settings.name, resend));
+        let answer = outgoing.fetch(request).await;
+        traces::end(going, &answer);
+        let answer = answer.map_err(|error| match error {
             OutgoingError::Deadline(_) => Failure::Late,
             OutgoingError::BodyTooLarge(most) => Failure::Garbage(format!("it has more than {most} bytes (answer_bytes_max)")),
             other => Failure::Unreached(other),

@@ -70,6 +70,11 @@ impl Url {
         &self.origin.host
     }
 
+    /// The port, that of the scheme when it names none.
+    pub fn port(&self) -> u16 {
+        self.origin.port
+    }
+
     /// Path and query, as they are sent.
     pub fn target(&self) -> &str {
         &self.target

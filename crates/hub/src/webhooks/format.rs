@@ -77,6 +77,10 @@ impl BodyFormat for Standard {
                 }
             }
         }
+        if let Some(trace) = &occurrence.trace {
+            object.text("traceparent", &trace.context.to_string());
+            trace.context.state.iter().for_each(|state| object.text("tracestate", state));
+        }
         Some(object.end().into())
     }
 

@@ -24,6 +24,7 @@ use super::outbox::{End, Outbox, Record, Stored};
 use super::queue::{Batch, Entry, Next, Queue, Rule};
 use super::settings::WebhookSettings;
 use crate::outgoing::{OutgoingError, Request, Response};
+use crate::traces::{self, Going, Trace};
 
 /// The pause before the first repetition; each further one is twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -102,8 +103,9 @@ impl Line {
         let (outbox, waiting) = stored.map_or((None, Vec::new()), |(outbox, waiting)| (Some(Mutex::new(outbox)), waiting));
         for stored in waiting {
             state.numbers = state.numbers.max(stored.number);
+            let Stored { number, id, channel, event, .. } = &stored;
             let entry =
-                Entry { number: stored.number, id: stored.id.into(), channel: stored.channel.clone(), event: stored.event, since: now };
+                Entry { number: *number, id: id.clone().into(), channel: channel.clone(), event: event.clone(), since: now, trace: None };
             // Whoever comes back after the restart was never gone.
             match stored.end {
                 End::None => state.queue.push(entry),
@@ -222,7 +224,8 @@ impl Line {
         }
         state.numbers += 1;
         add(&self.tools.counters.queued, 1);
-        Some(Entry { number: state.numbers, id: id.clone(), channel: occurrence.channel.clone(), event, since: now })
+        let trace = occurrence.trace.clone().map(Box::new);
+        Some(Entry { number: state.numbers, id: id.clone(), channel: occurrence.channel.clone(), event, since: now, trace })
     }
 
     fn store(&self, state: &mut State, entry: &Entry, end: End) {
@@ -303,12 +306,13 @@ impl Line {
         let events: Vec<Bytes> = batch.entries.iter().map(|entry| entry.event.clone()).collect();
         let body = settings.format.body(&settings.app, &settings.id, &events);
         let id = batch_id(&batch);
+        let sending = sending(&settings.id, &batch);
         let mut renewed = self.renewed.subscribe();
         let mut delivered = false;
         for attempt in 1.. {
             let settings = self.settings();
             let give_up_at = batch.entries.first().map_or_else(Instant::now, |entry| entry.since + settings.retry_for);
-            let verdict = self.attempt(&settings, &id, &body, attempt, (batch.entries.len(), give_up_at)).await;
+            let verdict = self.attempt(&settings, &id, &body, (attempt, sending.as_ref()), (batch.entries.len(), give_up_at)).await;
             match verdict {
                 Verdict::Delivered => delivered = true,
                 Verdict::Again(Some(pause)) => {
@@ -318,6 +322,9 @@ impl Line {
                 Verdict::Again(None) | Verdict::Never => {}
             }
             break;
+        }
+        if let Some(mut sending) = sending.filter(|_| !delivered) {
+            sending.going.failed("given_up");
         }
         let counters = &self.tools.counters;
         add(if delivered { &counters.delivered } else { &counters.failed }, batch.entries.len());
@@ -346,7 +353,7 @@ impl Line {
         settings: &WebhookSettings,
         id: &Arc<str>,
         body: &Bytes,
-        attempt: u32,
+        (attempt, sending): (u32, Option<&Sending>),
         (events, give_up_at): (usize, Instant),
     ) -> Verdict {
         let tools = &self.tools;
@@ -359,7 +366,9 @@ impl Line {
         // The receiver tells repetitions by their id.
         request.repeatable = true;
         add(&tools.counters.attempts, 1);
+        let going = sending.and_then(|sending| sending.trace.begin(&mut request, &settings.id, attempt - 1));
         let result = tools.sender.send(request).await;
+        traces::end(going, &result);
         let mut verdict = judge(&result);
         if let Verdict::Again(asked) = verdict {
             let pause = pause(attempt).max(asked.unwrap_or_default());
@@ -395,6 +404,28 @@ impl Line {
         verdict
     }
 }
+
+/// The span of a batch's way to the receiver, all attempts included.
+struct Sending {
+    trace: Trace,
+    going: Box<dyn Going>,
+}
+
+/// Begins it, when something in the batch is a part of a trace: with links, as it may be several traces', and its own end comes much later.
+fn sending(webhook: &str, batch: &Batch) -> Option<Sending> {
+    let tracing = batch.entries.iter().find_map(|entry| Some(entry.trace.as_ref()?.tracing.clone()))?;
+    let mut links: Vec<traces::Context> = Vec::new();
+    for context in batch.entries.iter().filter_map(|entry| Some(&entry.trace.as_ref()?.context)) {
+        if links.len() < LINKS_MAX && links.last() != Some(context) {
+            links.push(context.clone());
+        }
+    }
+    let going = tracing.send(webhook, batch.entries.len(), links)?;
+    Some(Sending { trace: Trace { tracing, context: going.context().clone() }, going })
+}
+
+/// The most links of a span, as many as OpenTelemetry's own libraries keep.
+const LINKS_MAX: usize = 128;
 
 /// The receiver wants nothing more, now and ever.
 const GONE: u16 = 410;

@@ -210,7 +210,7 @@ impl Webhooks {
     /// Sends a webhook of the app an event that means nothing; its id, when there is such a webhook.
     pub async fn test(&self, app: &AppId, webhook: &str) -> Option<Arc<str>> {
         let channel = ChannelName::parse("test").ok()?;
-        let occurrence = Occurrence { app: app.clone(), channel, at_ms: (self.tools.clock)(), what: What::Test };
+        let occurrence = Occurrence::now(app, &channel, (self.tools.clock)(), What::Test);
         let (answer, answered) = oneshot::channel();
         self.orders.send(Order::Test(webhook.into(), occurrence, answer)).await.ok()?;
         answered.await.ok().flatten()
@@ -344,12 +344,8 @@ impl Witness for Webhooks {
         let kind = if publication.draft.author.is_some() { Kind::ClientEvent } else { Kind::Message };
         let Publication { app, at_ms, places, .. } = &**publication;
         for (place, Place { channel, .. }) in places.iter().enumerate() {
-            self.tell(kind, (app, channel), || Occurrence {
-                app: app.clone(),
-                channel: channel.clone(),
-                at_ms: *at_ms,
-                what: What::Message(publication.clone(), place),
-            });
+            let what = || What::Message(publication.clone(), place);
+            self.tell(kind, (app, channel), || Occurrence::now(app, channel, *at_ms, what()));
         }
     }
 
@@ -360,7 +356,7 @@ impl Witness for Webhooks {
         let (kind, what) = if occupied { (Kind::Occupied, What::Occupied) } else { (Kind::Vacated, What::Vacated) };
         let ChannelKey { app, channel } = key;
         let at_ms = || (self.tools.clock)();
-        self.tell(kind, (app, channel), || Occurrence { app: app.clone(), channel: channel.clone(), at_ms: at_ms(), what });
+        self.tell(kind, (app, channel), || Occurrence::now(app, channel, at_ms(), what));
     }
 
     fn appeared(&self, app: &AppId, event: &Arc<PresenceEvent>) {
@@ -373,7 +369,7 @@ impl Witness for Webhooks {
             MemberAction::Update => return,
         };
         let (channel, at_ms) = (&event.channel, || (self.tools.clock)());
-        self.tell(kind, (app, channel), || Occurrence { app: app.clone(), channel: channel.clone(), at_ms: at_ms(), what });
+        self.tell(kind, (app, channel), || Occurrence::now(app, channel, at_ms(), what));
     }
 }
 

@@ -8,6 +8,8 @@ use omnivox_core::event::PresenceEvent;
 use omnivox_core::name::{AppId, ChannelName, SessionId, UserId};
 use omnivox_core::publication::Publication;
 
+use crate::traces::{self, Trace};
+
 /// Something that happened in a channel of an app.
 #[derive(Clone, Debug)]
 pub struct Occurrence {
@@ -19,6 +21,8 @@ pub struct Occurrence {
     pub at_ms: u64,
     /// What.
     pub what: What,
+    /// The span of the command that led to it, when its trace is made.
+    pub trace: Option<Trace>,
 }
 
 /// What happened.
@@ -39,6 +43,12 @@ pub enum What {
 }
 
 impl Occurrence {
+    /// Something that happens now, as a part of what runs.
+    pub(super) fn now(app: &AppId, channel: &ChannelName, at_ms: u64, what: What) -> Self {
+        let trace = traces::current().filter(|trace| trace.context.sampled);
+        Self { app: app.clone(), channel: channel.clone(), at_ms, what, trace }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         match &self.what {

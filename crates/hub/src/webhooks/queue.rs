@@ -14,12 +14,14 @@ use hashbrown::HashSet;
 use omnivox_core::name::ChannelName;
 use tokio::time::Instant;
 
+use crate::traces::Trace;
+
 /// Bytes of events in one body.
 pub(super) const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How many waiting events one look for a batch passes over.
 const LOOK_MAX: usize = 4_096;
 /// What an event costs beside its text.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 168;
 
 /// An event that waits.
 #[derive(Clone, Debug)]
@@ -34,12 +36,16 @@ pub(super) struct Entry {
     pub(super) event: Bytes,
     /// Since when it waits.
     pub(super) since: Instant,
+    /// What led to it. Not stored: who comes back after a restart finds it in the event.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 impl Entry {
     /// What it holds on to, roughly.
     pub(super) fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.event.len() + self.id.len() + self.channel.as_str().len()
+        let traced =
+            self.trace.as_ref().map_or(0, |trace| size_of::<Trace>() + trace.context.state.as_ref().map_or(0, |state| state.len()));
+        ENTRY_BYTES + traced + self.event.len() + self.id.len() + self.channel.as_str().len()
     }
 }
 
@@ -176,7 +182,7 @@ mod tests {
         let mut queue = Queue::default();
         for (number, event) in events.split_whitespace().enumerate() {
             let channel = ChannelName::parse(&event[..1]).unwrap();
-            queue.push(Entry { number: number as u64, id: event.into(), channel, event: event.to_owned().into(), since: now });
+            queue.push(Entry { number: number as u64, id: event.into(), channel, event: event.to_owned().into(), since: now, trace: None });
         }
         queue
     }
@@ -205,7 +211,14 @@ mod tests {
         let mut queue = Queue::default();
         for id in ["a1", "a2", "b1"] {
             let channel = ChannelName::parse(&id[..1]).unwrap();
-            queue.push(Entry { number: 0, id: id.into(), channel, event: vec![b'x'; BATCH_BYTES_MAX / 2 + 1].into(), since: now });
+            queue.push(Entry {
+                number: 0,
+                id: id.into(),
+                channel,
+                event: vec![b'x'; BATCH_BYTES_MAX / 2 + 1].into(),
+                since: now,
+                trace: None,
+            });
         }
         let held = queue.bytes();
         let Next::Batch(first) = queue.next(&RULE, now) else { panic!("a full batch waits") };

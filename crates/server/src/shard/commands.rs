@@ -17,13 +17,14 @@ use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::Input;
 use omnivox_core::{Draft, Pattern, Publication};
 use omnivox_hub::hub::{Caller, Outcome};
+use omnivox_hub::traces;
 use smallvec::SmallVec;
 
 use super::conn::SlotRef;
 use super::driver::{Work, watch_lease};
 use super::{Shard, fanout};
 use crate::metrics::add;
-use crate::traces::{Span, Tracer};
+use crate::traces::{Span, Trace, Tracer};
 
 /// Commands that wait for the one that is running.
 #[derive(Default)]
@@ -84,7 +85,8 @@ impl Shard {
         if let Command::Admit(_, admitted) = &command {
             slot.admitted.get_or_insert_default().extend(admitted.iter().cloned());
         }
-        let span = self.span_of(at, &command);
+        let (span, trace) = self.span_of(at, &command).unwrap_or_default();
+        let _entered = trace.clone().map(traces::enter);
         let after = self.before(at, session, &mut command);
         let mut running = common.hub.run(&caller, command, self.id);
         match Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
@@ -98,7 +100,7 @@ impl Shard {
                 }
                 let this = self.this.clone();
                 tokio::task::spawn_local(async move {
-                    let result = running.await;
+                    let result = traces::within(trace, running).await;
                     span.into_iter().for_each(|span| Tracer::conclude(span, &result));
                     let Some(shard) = this.upgrade() else { return };
                     let mut shard = super::turn(&shard);
@@ -110,16 +112,21 @@ impl Shard {
         }
     }
 
-    /// The span of a command, when its trace is made: below that of the request that led to it, or of its own when it came over a carrier.
-    fn span_of(&mut self, at: SlotRef, command: &Command) -> Option<Span> {
+    /// Where traces are made, the span of a command, when its own is: below that of the request that led to it, or of its own when it came over a
+    /// carrier; and what follows from the command is a part of.
+    fn span_of(&mut self, at: SlotRef, command: &Command) -> Option<(Option<Span>, Option<Trace>)> {
         let tracer = self.common.tracer.clone()?;
         let slot = self.slot(at)?;
-        let (request, dialect, over_carrier) = (slot.request_span.as_deref().copied(), slot.dialect, !slot.carriers.is_empty());
-        let dialect = self.common.router.dialect(dialect).name();
+        let (request, dialect, over_carrier) = (slot.request_span.clone(), slot.dialect, !slot.carriers.is_empty());
+        let (request, dialect) = (request.as_deref(), self.common.router.dialect(dialect).name());
         if over_carrier {
-            return tracer.command_of_carrier(request, command, dialect);
+            let span = tracer.command_of_carrier(request, command, dialect);
+            let trace = tracer.trace(span.as_ref(), None);
+            return Some((span, Some(trace)));
         }
-        tracer.command_of_request(request?, command, dialect)
+        let span = request.and_then(|request| tracer.command_of_request(request, command, dialect));
+        let trace = tracer.trace(span.as_ref(), request);
+        Some((span, Some(trace)))
     }
 
     /// Lets the connections of a session go on: what became of a command may have made carriers of them, with a head to write and bytes that came

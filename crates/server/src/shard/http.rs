@@ -201,8 +201,8 @@ impl Shard {
             return self.respond(key, error(404, "not_found", &words));
         };
         let dialect = self.common.router.dialect(index).clone();
-        let span = self.common.tracer.as_ref().and_then(|tracer| tracer.request(request, &self.common.router, index));
-        let traced = span.as_ref().and_then(Span::context);
+        let tracer = self.common.tracer.as_ref();
+        let (span, traced) = tracer.map(|tracer| tracer.request(request, &self.common.router, index)).unwrap_or_default();
         self.keep_span(key, span);
         let Some(entropy) = self.entropy.draw() else {
             return self.respond(key, error(503, "unavailable", "the system gives no randomness now; try again"));

@@ -63,7 +63,7 @@ pub(super) struct Slot {
     pub deliveries: u32,
     /// What it may send of messages, where that is limited.
     pub messages: Budget,
-    /// The span of its last request, when that one's trace is made.
+    /// What the commands of its last request are a part of: the request's span, when its trace is made, or else the caller's.
     pub request_span: Option<Box<Context>>,
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,

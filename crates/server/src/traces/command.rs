@@ -86,7 +86,7 @@ fn describe_subscribe(span: &mut Span, subscribe: &Subscribe, name_channels: boo
     }
 }
 
-fn messaging(span: &mut Span, operation: &'static str) {
+pub(super) fn messaging(span: &mut Span, operation: &'static str) {
     span.text("messaging.system", "omnivox");
     span.text("messaging.operation.name", operation);
 }

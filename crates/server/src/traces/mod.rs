@@ -6,17 +6,19 @@
 //!   └─ publish
 //!
 //!  publish                     over a WebSocket: a trace of its own, linked to the request that opened the socket
+//!   └─ POST rules              a back end is asked; what it makes of that is a part of this span
 //! ```
 //!
-//! - [`context`]: whose part a span is; [`span`]: the span; [`command`]: what is told of a command.
+//! - [`span`]: the span, and whose part it is; [`command`]: what is told of a command.
+//! - [`lent`]: spans of requests to back ends, which the hub asks for.
 //! - [`otlp`]: spans as OTLP's JSON; [`export`]: the queue and the way to the collector.
 //!
 //! Invariants: a shard never waits for the collector, and a span that does not fit into the queue is counted and dropped; no credential, payload
 //! or user is in a span. Without `[traces]` there is no [`Tracer`], and a request pays one comparison.
 
 mod command;
-mod context;
 mod export;
+mod lent;
 mod otlp;
 mod span;
 
@@ -28,11 +30,12 @@ use omnivox_core::command::{Command, Denied};
 use omnivox_core::http::Request;
 use omnivox_hub::hub::Outcome;
 use omnivox_hub::outgoing::{Outgoing, Url};
+pub(crate) use omnivox_hub::traces::{Context, Trace};
+use omnivox_hub::traces::{SpanId, TraceId};
 
 use crate::router::Router;
 use crate::status::Status;
 
-pub(crate) use self::context::Context;
 use self::export::{Exporter, Queue};
 use self::span::Kind;
 pub(crate) use self::span::Span;
@@ -129,47 +132,63 @@ impl Tracer {
         })
     }
 
-    /// The span of an HTTP request, if its trace is one that is made.
-    pub(crate) fn request(&self, request: &Request<'_>, router: &Router, dialect: u8) -> Option<Span> {
+    /// The span of an HTTP request, if its trace is one that is made, and what its commands are a part of: that span, or else the caller's.
+    pub(crate) fn request(&self, request: &Request<'_>, router: &Router, dialect: u8) -> (Option<Span>, Option<Context>) {
         let dialect = router.dialect(dialect).name();
         if dialect == Status::NAME {
             // Probes and scrapes would be most of what there is to see.
-            return None;
+            return (None, None);
         }
         let caller = request.header("traceparent").and_then(Context::parse);
-        let trace = caller.map_or_else(|| self.trace_id(), |caller| caller.trace);
-        let sampled = match caller {
+        let caller = caller.map(|caller| caller.with_state(request.header_values("tracestate")));
+        let trace = caller.as_ref().map_or_else(|| self.trace_id(), |caller| caller.trace);
+        let sampled = match &caller {
             Some(caller) if self.settings.follow_callers => caller.sampled,
             Some(_) | None => self.samples(&trace),
         };
         if !sampled {
-            return None;
+            return (None, caller.map(|caller| Context { sampled, ..caller }));
         }
-        let parent = caller.map(|caller| caller.span);
+        let (parent, state) = (caller.as_ref().map(|caller| caller.span), caller.as_ref().and_then(|caller| caller.state.clone()));
         let route = router.route(request.path).unwrap_or_default();
-        let mut span = self.begin(trace, parent, format!("{} {route}", method(request.method)), Kind::Server)?;
+        let Some(mut span) = self.begin((trace, state), parent, format!("{} {route}", method(request.method)), Kind::Server) else {
+            return (None, caller);
+        };
         span.text("http.request.method", method(request.method));
         span.text("http.route", &*route);
         span.text("url.scheme", if request.secure { "https" } else { "http" });
         span.text("omnivox.dialect", dialect);
-        Some(span)
+        let context = span.context().cloned();
+        (Some(span), context)
     }
 
     /// The span of a command that a request leads to: a part of the request's.
-    pub(crate) fn command_of_request(&self, request: Context, command: &Command, dialect: &'static str) -> Option<Span> {
-        let span = self.begin(request.trace, Some(request.span), command::name(command), command::kind(command))?;
+    pub(crate) fn command_of_request(&self, request: &Context, command: &Command, dialect: &'static str) -> Option<Span> {
+        if !request.sampled {
+            return None;
+        }
+        let span =
+            self.begin((request.trace, request.state.clone()), Some(request.span), command::name(command), command::kind(command))?;
         Some(self.described(span, command, dialect))
     }
 
     /// The span of a command that came over a carrier: a trace of its own, linked to the request that opened the session.
-    pub(crate) fn command_of_carrier(&self, opened_by: Option<Context>, command: &Command, dialect: &'static str) -> Option<Span> {
+    pub(crate) fn command_of_carrier(&self, opened_by: Option<&Context>, command: &Command, dialect: &'static str) -> Option<Span> {
         let trace = self.trace_id();
         if !self.samples(&trace) {
             return None;
         }
-        let mut span = self.begin(trace, None, command::name(command), command::kind(command))?;
-        span.link(opened_by);
+        let mut span = self.begin((trace, None), None, command::name(command), command::kind(command))?;
+        span.link(opened_by.filter(|context| context.sampled).cloned());
         Some(self.described(span, command, dialect))
+    }
+
+    /// What a command is a part of, for what follows from it elsewhere: its span; without one the request's, which may be the caller's. When none
+    /// of its trace is made, a back end is told so, and does not begin one of its own.
+    pub(crate) fn trace(self: &Arc<Self>, span: Option<&Span>, request: Option<&Context>) -> Trace {
+        let unmade = || Context { trace: self.trace_id(), span: self.span_id(), sampled: false, state: None };
+        let context = span.and_then(Span::context).or(request).cloned().unwrap_or_else(unmade);
+        Trace { tracing: self.clone(), context }
     }
 
     fn described(&self, mut span: Span, command: &Command, dialect: &'static str) -> Span {
@@ -183,12 +202,18 @@ impl Tracer {
         command::conclude(&mut span, result);
     }
 
-    fn begin(&self, trace: [u8; 16], parent: Option<[u8; 8]>, name: impl Into<Box<str>>, kind: Kind) -> Option<Span> {
+    fn begin(
+        &self,
+        (trace, state): (TraceId, Option<Arc<str>>),
+        parent: Option<SpanId>,
+        name: impl Into<Box<str>>,
+        kind: Kind,
+    ) -> Option<Span> {
         if !self.has_room() {
             self.queue.count_dropped(1);
             return None;
         }
-        let context = Context { trace, span: self.draw().to_be_bytes(), sampled: true };
+        let context = Context { trace, span: self.span_id(), sampled: true, state };
         Some(Span::begin(&self.queue, context, parent, name, kind))
     }
 
@@ -201,12 +226,16 @@ impl Tracer {
         self.whole_at_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
-    fn samples(&self, trace: &[u8; 16]) -> bool {
+    fn samples(&self, trace: &TraceId) -> bool {
         let (_, last) = trace.split_at(8);
         self.sampled_up_to > 0 && u64::from_be_bytes(last.try_into().unwrap_or_default()) <= self.sampled_up_to
     }
 
-    fn trace_id(&self) -> [u8; 16] {
+    fn span_id(&self) -> SpanId {
+        self.draw().to_be_bytes()
+    }
+
+    fn trace_id(&self) -> TraceId {
         let mut id = [0; 16];
         let (first, last) = id.split_at_mut(8);
         first.copy_from_slice(&self.draw().to_be_bytes());

@@ -3,9 +3,9 @@
 //! Ids are hexadecimal, 64-bit numbers are texts, enumerations are numbers:
 //! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
+use omnivox_hub::traces::{Context, digits};
 use serde_json::{Value as Json, json};
 
-use super::context::digits;
 use super::span::{Record, Value};
 
 /// The body of a request to the collector.
@@ -32,13 +32,24 @@ fn span(record: &Record) -> Json {
     if let Some(parent) = &record.parent {
         span["parentSpanId"] = digits(parent).into();
     }
-    if let Some(link) = &record.link {
-        span["links"] = json!([{ "traceId": digits(&link.trace), "spanId": digits(&link.span), "flags": 1 }]);
+    if let Some(state) = &record.context.state {
+        span["traceState"] = (&**state).into();
+    }
+    if !record.links.is_empty() {
+        span["links"] = record.links.iter().map(link).collect();
     }
     if let Some(error) = &record.error {
         span["status"] = json!({ "code": ERROR, "message": error });
     }
     span
+}
+
+fn link(to: &Context) -> Json {
+    let mut link = json!({ "traceId": digits(&to.trace), "spanId": digits(&to.span), "flags": 1 });
+    if let Some(state) = &to.state {
+        link["traceState"] = (&**state).into();
+    }
+    link
 }
 
 /// `STATUS_CODE_ERROR`.

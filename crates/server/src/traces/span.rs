@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::context::{Context, SpanId};
+use omnivox_hub::traces::{Context, SpanId};
+
 use super::export::Queue;
 
 /// Whose side of a conversation a span tells; the numbers are OTLP's.
@@ -13,6 +14,7 @@ use super::export::Queue;
 pub(crate) enum Kind {
     Internal = 1,
     Server = 2,
+    Client = 3,
     Producer = 4,
 }
 
@@ -30,8 +32,8 @@ pub(crate) struct Record {
     pub(crate) context: Context,
     /// The span above it, a caller's perhaps.
     pub(crate) parent: Option<SpanId>,
-    /// A span of another trace that led to it.
-    pub(crate) link: Option<Context>,
+    /// Spans of other traces that led to it.
+    pub(crate) links: Vec<Context>,
     pub(crate) name: Box<str>,
     pub(crate) kind: Kind,
     pub(crate) start_unix_ns: u64,
@@ -59,7 +61,7 @@ impl Span {
         let record = Record {
             context,
             parent,
-            link: None,
+            links: Vec::new(),
             name: name.into(),
             kind,
             start_unix_ns,
@@ -71,8 +73,8 @@ impl Span {
     }
 
     /// Where spans below it belong.
-    pub(crate) fn context(&self) -> Option<Context> {
-        self.0.record.as_ref().map(|record| record.context)
+    pub(crate) fn context(&self) -> Option<&Context> {
+        self.0.record.as_ref().map(|record| &record.context)
     }
 
     /// What will be told of it.
@@ -81,9 +83,10 @@ impl Span {
         self.0.record.as_ref()
     }
 
-    pub(super) fn link(&mut self, link: Option<Context>) {
+    /// Notes which spans of other traces led to it.
+    pub(super) fn link(&mut self, links: impl IntoIterator<Item = Context>) {
         if let Some(record) = &mut self.0.record {
-            record.link = link;
+            record.links.extend(links);
         }
     }
 

@@ -48,7 +48,7 @@ fn the_caller_or_the_ratio_decides() {
             settings.follow_callers = follow_callers;
         });
         let headers: Vec<(&str, &[u8])> = caller.iter().map(|text| ("traceparent", text.as_bytes())).collect();
-        let span = tracer.request(&request(&headers), &router(), 0);
+        let (span, _) = tracer.request(&request(&headers), &router(), 0);
         assert_eq!(span.is_some(), expected, "ratio {ratio}, {caller:?} followed: {follow_callers}");
         if let (Some(span), Some(caller)) = (&span, caller.and_then(Context::parse)) {
             let record = span.record().expect("it goes on");
@@ -79,7 +79,7 @@ fn the_ratio_is_the_part_of_traces_that_is_made() {
 fn a_flood_of_spans_is_bounded_and_counted() {
     let (tracer, _runtime) = tracer(|settings| settings.spans_per_second_max = 10);
     let router = router();
-    let begun = (0..1_000).filter(|_| tracer.request(&request(&[]), &router, 0).is_some()).count();
+    let begun = (0..1_000).filter(|_| tracer.request(&request(&[]), &router, 0).0.is_some()).count();
     assert!((10..1_000).contains(&begun), "{begun} began");
     let dropped = tracer.metrics().iter().find(|(name, ..)| *name == "trace_spans_dropped_total").map(|metric| metric.3);
     assert_eq!(dropped, Some(1_000 - begun as u64));
@@ -97,18 +97,44 @@ fn what_does_not_fit_into_the_queue_is_dropped_and_counted() {
 #[test]
 fn commands_belong_to_their_request_or_are_linked_to_it() {
     let (tracer, _runtime) = tracer(|_| {});
-    let request = tracer.request(&request(&[]), &router(), 0).and_then(|span| span.context()).expect("a span");
+    let request = tracer.request(&request(&[]), &router(), 0).1.expect("a span");
     let draft = |channel: &str| {
         let name = ChannelName::parse(channel).expect("a name");
         Command::Publish([Box::new(Draft::new(name, Payload::Json(bytes::Bytes::from_static(b"\"secret\""))))].into_iter().collect())
     };
-    let below = tracer.command_of_request(request, &draft("chat"), "native").expect("a span");
+    let below = tracer.command_of_request(&request, &draft("chat"), "native").expect("a span");
     let below = below.record().expect("it goes on");
-    assert_eq!((below.context.trace, below.parent, below.link), (request.trace, Some(request.span), None));
-    let own = tracer.command_of_carrier(Some(request), &draft("$secret"), "native").expect("a span");
+    assert_eq!((below.context.trace, below.parent, &below.links[..]), (request.trace, Some(request.span), &[][..]));
+    let own = tracer.command_of_carrier(Some(&request), &draft("$secret"), "native").expect("a span");
     let own = own.record().expect("it goes on");
-    assert!(own.context.trace != request.trace && own.parent.is_none() && own.link == Some(request));
+    assert!(own.context.trace != request.trace && own.parent.is_none() && own.links == [request]);
     let shown = |record: &span::Record| String::from_utf8(otlp::request(&[], std::slice::from_ref(record))).expect("JSON is text");
     assert!(shown(below).contains(r#""stringValue":"chat""#) && !shown(below).contains("secret"), "{}", shown(below));
     assert!(!shown(own).contains("secret"), "neither the payload nor a channel of the server's own: {}", shown(own));
+}
+
+#[test]
+fn what_follows_from_a_command_is_a_part_of_its_trace_or_told_that_none_is_made() {
+    // The ratio, the caller and its state; then the trace of what follows, the same one or another, whether it is made, and the state that goes on.
+    let check = |ratio: f64, caller: Option<(&str, &str)>, same_trace: bool, sampled: bool, state: Option<&str>| {
+        let (tracer, _runtime) = tracer(|settings| settings.sample_ratio = ratio);
+        let headers: Vec<(&str, &[u8])> =
+            caller.iter().flat_map(|(parent, state)| [("traceparent", parent.as_bytes()), ("tracestate", state.as_bytes())]).collect();
+        let (request_span, request) = tracer.request(&request(&headers), &router(), 0);
+        let span = request.as_ref().and_then(|request| tracer.command_of_request(request, &Command::Ticket, "native"));
+        assert_eq!(span.is_some(), sampled && request_span.is_some());
+        let follows = tracer.trace(span.as_ref(), request.as_ref()).context;
+        let whose =
+            caller.and_then(|(parent, _)| Context::parse(parent)).or_else(|| request_span.as_ref().and_then(Span::context).cloned());
+        assert_eq!(whose.is_some_and(|whose| whose.trace == follows.trace), same_trace, "ratio {ratio}, {caller:?}");
+        assert_eq!((follows.sampled, follows.state.as_deref()), (sampled, state), "ratio {ratio}, {caller:?}");
+        let span = span.as_ref().and_then(Span::context).map(|context| context.span);
+        assert!(span.is_none_or(|span| span == follows.span), "it is below the command");
+    };
+    let unsampled = CALLER.replace("-01", "-00");
+    check(1.0, None, true, true, None);
+    check(1.0, Some((CALLER, "a=1")), true, true, Some("a=1"));
+    check(1.0, Some((&unsampled, "a=1")), true, false, Some("a=1"));
+    check(1.0, Some((&unsampled, "no state")), true, false, None);
+    check(0.0, None, false, false, None);
 }
