@@ -24,7 +24,7 @@ test('logs, errors, metrics and traces hold no credential', async (t) => {
 listen = ["127.0.0.1:0"]
 
 [log]
-level = "trace"
+level = "debug"
 
 [turn]
 udp = ["127.0.0.1:0"]

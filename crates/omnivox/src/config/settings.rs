@@ -484,7 +484,7 @@ settings! {
         log: Log, since "0.1" {
             /// Lines for people, or one JSON object a line for machines.
             format: LogFormat = LogFormat::Text;
-            /// What is logged: a level (error, warn, info, debug), or targets with levels such as `info,omnivox_hub=debug`.
+            /// What is logged: a level (off, error, warn, info, debug), or targets with levels such as `info,omnivox_hub=debug`.
             level: String = "info".to_owned();
             /// Lines that each place in the code may write in a second; the rest is counted, and the count logged. 0 sets no bound.
             lines_per_second: u32 = 100;
