@@ -169,18 +169,33 @@ pub(crate) fn relay_config(turn: &Turn, read: impl Fn(&Path) -> io::Result<Strin
 /// Whoever hears a request may try passwords on it, as fast as the machine goes.
 fn judge_passwords(turn: &Turn, problem: &mut impl FnMut(&str, String)) {
     let Some(address) = turn.udp.iter().chain(&turn.tcp).chain(&turn.tls).find(|address| is_public(address)) else { return };
-    for (name, password) in turn.users.iter().filter_map(|user| user.reveal().split_once(':')) {
+    for (name, why) in weak_passwords(turn) {
+        problem("users", format!("the password of {name:?} {why}, and {address} can be reached from other machines; {PASSWORD_MEND}"));
+    }
+}
+
+/// What is let pass because no other machine comes, for `omnivox check`.
+pub(super) fn weaknesses(turn: &Turn, found: &mut Vec<String>) {
+    for why in turn.secrets.iter().filter_map(|secret| known(secret.reveal(), true)) {
+        found.push(format!("[turn]: one of `secrets` {why}; `openssl rand -hex 32` gives another one"));
+    }
+    found.extend(weak_passwords(turn).map(|(name, why)| format!("[turn]: the password of {name:?} in `users` {why}; {PASSWORD_MEND}")));
+}
+
+/// Users whose passwords do not hold against somebody who tries, and why.
+fn weak_passwords(turn: &Turn) -> impl Iterator<Item = (&str, String)> {
+    let of_user = |(name, password): (_, &str)| {
         let why = match known(password, true) {
             _ if password.starts_with("0x") => None,
             None if password.len() < PASSWORD_BYTES_MIN => Some(format!("has fewer than {PASSWORD_BYTES_MIN} bytes")),
             why => why.map(|why| format!("can be guessed: it {why}")),
         };
-        if let Some(why) = why {
-            let mend = "give each user a long one, or use `secrets`; `openssl rand -hex 16` gives one";
-            problem("users", format!("the password of {name:?} {why}, and {address} can be reached from other machines; {mend}"));
-        }
-    }
+        Some((name, why?))
+    };
+    turn.users.iter().filter_map(|user| user.reveal().split_once(':')).filter_map(of_user)
 }
+
+const PASSWORD_MEND: &str = "give each user a long one, or use `secrets`; `openssl rand -hex 16` gives one";
 
 /// The shortest password where other machines reach the relay.
 const PASSWORD_BYTES_MIN: usize = 12;

@@ -9,6 +9,7 @@ use omnivox_core::Pattern;
 use super::apps::is_public;
 use super::choices::Permission;
 use super::hooks;
+use super::relay;
 use super::secrets;
 use super::settings::{App, Config};
 
@@ -39,6 +40,7 @@ pub(crate) fn weaknesses(config: &Config) -> Vec<String> {
     }
     config.app.iter().for_each(|app| of_app(app, config, &mut found));
     secrets::weaknesses(config, &mut found);
+    relay::weaknesses(&config.turn, &mut found);
     found.extend(hooks::weaknesses(config));
     found
 }
@@ -103,6 +105,17 @@ mod tests {
         check(&namespace("chat:*", "anonymous = \"publish\""), &[]);
         check(&namespace("*", "anonymous = \"publish\"\napp = \"b\""), &[]);
         check(&namespace("*", "anonymous = \"publish\"").replace("open = true", ""), &[]);
+        let turn = |rest: &str| format!("[turn]\nudp = \"127.0.0.1:3478\"\n{rest}");
+        check(&turn("secrets = \"6f1d2c9be07a4835f2a1c7e9d0b34856\"\nusers = [\"ana:c83b07e5d1f2a694\", \"bob:0x00\"]"), &[]);
+        check(&turn("secrets = \"!ChangeThisMercureHubJWTSecretKey!\""), &["[turn]: one of `secrets` stands in documentation"]);
+        check(
+            &turn("users = [\"ana:short\", \"bob:a-string-secret-at-least-256-bits-long\", \"cy:hunter2-hunter2-hunter2\"]"),
+            &[
+                "the password of \"ana\" in `users` has fewer than 12 bytes",
+                "\"bob\" in `users` can be guessed: it stands",
+                "\"cy\" in `users` can be",
+            ],
+        );
         let hook = "[[hook]]\nname = \"h\"\nurl = \"http://a.example/\"\nevents = \"connect\"\n";
         check(hook, &["[[hook]] h: its `url` is plain http"]);
     }
