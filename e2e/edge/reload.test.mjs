@@ -9,10 +9,12 @@ import tls from 'node:tls';
 import { test } from 'node:test';
 import { certificate, renew, tlsSection } from '../lib/certificates.mjs';
 import { connect, stream } from '../lib/clients.mjs';
+import { connectHttp2 } from '../lib/http2.mjs';
 import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { folder } from '../lib/programs.mjs';
 import { OPEN } from '../lib/settings.mjs';
+import { NEWEST, joined, upgraded } from '../lib/socketio.mjs';
 
 /// Sends SIGHUP and waits until the settings were read again, so many times in all.
 async function reload(server, times) {
@@ -37,23 +39,40 @@ test('a hundred reloads under load: no client is dropped, and no message is lost
   const files = certificate(t);
   const settings = `${OPEN}${tlsSection(files)}`;
   const server = await changeable(t, settings);
-  const sockets = await Promise.all(Array.from({ length: 20 }, () => connect(t, server.ws)));
+  const [, port] = await server.printed(/https:\/\/127\.0\.0\.1:(\d+)/);
+  const ca = readFileSync(files.certificate);
+  const sockets = await Promise.all(Array.from({ length: 15 }, () => connect(t, server.ws)));
+  const overTls = await Promise.all(Array.from({ length: 5 }, () => connect(t, `wss://127.0.0.1:${port}/v1/ws`, { ca })));
+  const second = await connectHttp2(t, port, files);
+  sockets.push(...overTls, await connect(t, second.webSocket('/v1/ws')), await connect(t, second.webSocket('/v1/ws')));
   for (const socket of sockets) await socket.subscribe('load');
   const streams = await Promise.all(Array.from({ length: 10 }, () => stream(t, `${server.url}/v1/sse?channel=load`)));
+  const streamsOverHttp2 = await Promise.all(Array.from({ length: 5 }, () => second.stream('/v1/sse?channel=load')));
+  // Each transport of Socket.IO, plain and over TLS; whoever is cut comes back with another id, or stays away. A poll may come on a connection of its
+  // own, and then meets a certificate that is its own authority and not there yet.
+  const ways = [['polling'], ['websocket'], ['polling', 'websocket']].flatMap((transports) => [[server.url, { transports }], [`https://127.0.0.1:${port}`, { transports, rejectUnauthorized: false }]]);
+  const socketio = await Promise.all(ways.map(([url, options]) => joined(t, NEWEST, url, ['load'], options)));
+  await Promise.all(socketio.filter(({ socket }) => socket.io.opts.transports.length > 1).map(upgraded));
+  const ids = socketio.map(({ socket }) => socket.io.engine.id);
   const room = (what, name, body) => server.post(`/v1/rooms/${what}`, { channel: 'meeting', seat: `the seat of ${name}, kept`, ...body });
   const { json: seat } = await room('enter', 'Ana');
   const letters = await stream(t, `${server.url}/v1/sse?inbox=${seat.inbox}&since=${seat.last}`);
-  const polled = [];
-  let { last } = (await server.get('/v1/poll?channel=load&timeout=0')).json;
+  const overHttp2 = async (target) => {
+    const { status, text } = await second.request('GET', target);
+    return { status, text, json: JSON.parse(text) };
+  };
+  const { json: { last } } = await server.get('/v1/poll?channel=load&timeout=0');
   let reloading = true;
-  const polling = (async () => {
-    while (reloading || polled.at(-1) !== 'last') {
-      const { status, json, text } = await server.get(`/v1/poll?channel=load&timeout=5&last=${last}`);
+  const polls = [(target) => server.get(target), overHttp2].map(async (get) => {
+    const polled = [];
+    for (let mark = last; reloading || polled.at(-1) !== 'last';) {
+      const { status, json, text } = await get(`/v1/poll?channel=load&timeout=5&last=${mark}`);
       assert.equal(status, 200, text);
       polled.push(...json.events.map(({ data }) => data));
-      last = json.last;
+      mark = json.last;
     }
-  })();
+    return polled;
+  });
   const sent = [];
   for (let number = 0; number < 100; number += 1) {
     sent.push(number);
@@ -78,16 +97,24 @@ test('a hundred reloads under load: no client is dropped, and no message is lost
   for (const { inbox } of streams) {
     for (const data of sent) assert.equal((await inbox.next()).data.data, data);
   }
+  for (const { inbox } of streamsOverHttp2) {
+    for (const data of sent) assert.equal((await inbox.next()).data, data);
+  }
+  for (const { next } of socketio) {
+    for (const data of sent) assert.equal((await next('message'))[1], data);
+  }
   const { json: other } = await room('enter', 'Bob');
   await room('signal', 'Bob', { member: other.member, to: seat.member, data: 'after all of them' });
   let letter;
   do letter = (await letters.inbox.next()).data; while (letter.type !== 'signal');
   assert.equal(letter.data, 'after all of them');
-  await polling;
-  assert.deepEqual(polled, sent);
+  for (const polled of await Promise.all(polls)) assert.deepEqual(polled, sent);
   assert.equal(await server.metric('omnivox_closes_total'), 0);
-  assert.equal(await server.metric('omnivox_websocket_connections'), 20);
-  assert.equal(await server.metric('omnivox_stream_connections'), 11);
+  assert.deepEqual(socketio.map(({ socket }) => socket.connected && socket.io.engine.id), ids);
+  // Four of Socket.IO's clients are on a WebSocket.
+  assert.equal(await server.metric('omnivox_websocket_connections'), sockets.length + 4);
+  assert.equal(await server.metric('omnivox_stream_connections'), 16);
+  assert.equal(await server.metric('omnivox_http2_connections'), 1);
 });
 
 /// Whether the second of two quick requests is refused.

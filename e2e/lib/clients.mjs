@@ -4,11 +4,11 @@ import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 import { Inbox, within } from './inbox.mjs';
 
-/// A WebSocket (npm `ws`) whose messages land in an inbox, JSON parsed, binary as `Buffer`.
+/// A WebSocket (npm `ws`, or one that behaves alike) whose messages land in an inbox, JSON parsed, binary as `Buffer`.
 export class Socket {
   constructor(t, url, { protocols = [], ...options } = {}) {
     this.inbox = new Inbox();
-    this.ws = new WebSocket(url, protocols, options);
+    this.ws = typeof url === 'string' ? new WebSocket(url, protocols, options) : url;
     this.opened = new Promise((resolve, reject) => { this.ws.on('open', resolve); this.ws.on('error', reject); });
     this.opened.catch(() => {});
     this.closed = new Promise((resolve) => {
@@ -54,7 +54,7 @@ function has(item, wanted) {
 
 export async function connect(t, url, options) {
   const socket = new Socket(t, url, options);
-  await within(socket.opened, `a WebSocket to ${url}`);
+  await within(socket.opened, typeof url === 'string' ? `a WebSocket to ${url}` : 'a WebSocket');
   return socket;
 }
 

@@ -1,5 +1,6 @@
 // One rule table, every transport: random namespaces, grants and channels, and each transport must give the same answer, which is that of the
 // rules as security.md tells them; `omnivox explain` too. E2E_SEED=N repeats one run.
+// parts: openssl
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -8,9 +9,12 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { io } from 'socket.io-client';
+import WebSocket from 'ws';
+import { certificate, tlsSection } from '../lib/certificates.mjs';
 import { connect } from '../lib/clients.mjs';
 import { claims, secret, token } from '../lib/credentials.mjs';
-import { within } from '../lib/inbox.mjs';
+import { connectHttp2 } from '../lib/http2.mjs';
+import { Inbox, within } from '../lib/inbox.mjs';
 import { BINARY, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
 import { folder } from '../lib/programs.mjs';
 
@@ -59,7 +63,7 @@ function world(seed) {
 
 const list = (items) => `[${items.map((item) => JSON.stringify(item)).join(', ')}]`;
 
-function written(key, namespaces) {
+function written(key, namespaces, files) {
   const sections = namespaces.map(({ channels, protected: isProtected, anonymous, authenticated }) => `
 [[namespace]]
 channels = ${JSON.stringify(channels)}
@@ -67,7 +71,7 @@ protected = ${isProtected}
 anonymous = ${list(anonymous)}
 authenticated = ${list(authenticated)}
 `);
-  return `[server]\nlisten = ["127.0.0.1:0"]\n\n[[app]]\nid = "shop"\nopen = true\nsecret = "${key}"\n${sections.join('')}`;
+  return `[server]\nlisten = ["127.0.0.1:0"]\n\n[[app]]\nid = "shop"\nopen = true\nsecret = "${key}"\n${sections.join('')}\n${tlsSection(files)}`;
 }
 
 /// Whether an answer says yes; anything but yes and "forbidden" is a defect.
@@ -79,10 +83,11 @@ function yes(status, text, where) {
 }
 
 /// The answers of one person over every transport: { transport: { channel: { right: bool } } }.
-async function answers(t, server, person, key) {
+async function answers(t, server, person, key, second) {
   const shown = person && token(key, claims({ sub: undefined, channels: person }));
   const headers = shown ? { authorization: `Bearer ${shown}` } : {};
   const socket = await connect(t, server.ws, { headers });
+  const socketOverHttp2 = await connect(t, second.webSocket('/v1/ws', headers));
   const clients = {};
   for (const transport of ['websocket', 'polling']) {
     const client = io(server.url, { auth: shown ? { token: shown } : {}, reconnection: false, forceNew: true, transports: [transport] });
@@ -97,6 +102,10 @@ async function answers(t, server, person, key) {
     leaves.abort();
     return yes(response.status, text, target);
   };
+  const http2 = async (target, { method = 'GET', headers: more = {}, body } = {}) => {
+    const { status, text } = await second.request(method, target, { ...headers, ...more }, body);
+    return yes(status, text, target);
+  };
   const says = (answer) => {
     if (answer.type === 'error') assert.equal(answer.code, 'forbidden', JSON.stringify(answer));
     return answer.type !== 'error';
@@ -110,39 +119,61 @@ async function answers(t, server, person, key) {
   for (const channel of CHANNELS) {
     const name = encodeURIComponent(channel);
     const note = (transport, right, answer) => found.push({ transport, channel, right, answer });
-    note('ws', 'subscribe', says(await socket.subscribe(channel)));
-    note('sse', 'subscribe', await http(`/v1/sse?channel=${name}`));
-    note('poll', 'subscribe', await http(`/v1/poll?channel=${name}&timeout=0`));
-    note('mercure', 'subscribe', await http(`/.well-known/mercure?topic=${name}`));
-    note('ws', 'publish', says(await socket.call({ type: 'publish', channel, data: 1 })));
-    note('http', 'publish', await http('/v1/publish', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ channel, data: 1 }) }));
-    if (shown) note('mercure', 'publish', await http('/.well-known/mercure', { method: 'POST', body: new URLSearchParams({ topic: channel, data: '1' }) }));
-    note('ws', 'presence', says(await socket.call({ type: 'presence', channel })));
-    note('http', 'presence', await http(`/v1/presence?channel=${name}`));
+    const json = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ channel, data: 1 }) };
+    const form = { method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: new URLSearchParams({ topic: channel, data: '1' }) };
+    for (const [over, ask, live] of [['', http, socket], [' over HTTP/2', http2, socketOverHttp2]]) {
+      note(`ws${over}`, 'subscribe', says(await live.subscribe(channel)));
+      note(`sse${over}`, 'subscribe', await ask(`/v1/sse?channel=${name}`));
+      note(`poll${over}`, 'subscribe', await ask(`/v1/poll?channel=${name}&timeout=0`));
+      note(`mercure${over}`, 'subscribe', await ask(`/.well-known/mercure?topic=${name}`));
+      note(`ws${over}`, 'publish', says(await live.call({ type: 'publish', channel, data: 1 })));
+      note(`http${over}`, 'publish', await ask('/v1/publish', json));
+      if (shown) note(`mercure${over}`, 'publish', await ask('/.well-known/mercure', form));
+      note(`ws${over}`, 'presence', says(await live.call({ type: 'presence', channel })));
+      note(`http${over}`, 'presence', await ask(`/v1/presence?channel=${name}`));
+    }
     for (const [transport, client] of Object.entries(clients)) {
       note(transport, 'subscribe', await acked(client, 'subscribe', channel));
       note(transport, 'publish', await acked(client, 'publish', channel, 'event', 1));
       note(transport, 'presence', await acked(client, 'presence', channel));
     }
-    note('ws', 'history', says(await socket.call({ type: 'history', channel })));
-    note('http', 'history', await http(`/v1/history?channel=${name}`));
-    // To be given what was missed is to subscribe and to read history.
-    note('sse since', 'subscribe history', await http(`/v1/sse?channel=${name}&since=earliest`));
-    note('ws since', 'subscribe history', says(await socket.subscribe(channel, { since: 'earliest' })));
+    for (const [over, ask, live] of [['', http, socket], [' over HTTP/2', http2, socketOverHttp2]]) {
+      note(`ws${over}`, 'history', says(await live.call({ type: 'history', channel })));
+      note(`http${over}`, 'history', await ask(`/v1/history?channel=${name}`));
+      // To be given what was missed is to subscribe and to read history.
+      note(`sse since${over}`, 'subscribe history', await ask(`/v1/sse?channel=${name}&since=earliest`));
+      note(`ws since${over}`, 'subscribe history', says(await live.subscribe(channel, { since: 'earliest' })));
+    }
   }
+  // A client of PeerJS has no way to show a credential, and one channel: there it takes a seat, which is to be present.
+  if (!shown) found.push({ transport: 'peerjs', channel: 'peerjs', right: 'presence', answer: await opensAsPeer(t, server) });
   return found;
+}
+
+/// Whether somebody may be a peer.
+async function opensAsPeer(t, server) {
+  const peer = new WebSocket(`${server.url.replace('http', 'ws')}/peerjs/peerjs?key=peerjs&id=ana&token=a-token-of-ana`);
+  t.after(() => peer.terminate());
+  const told = new Inbox();
+  peer.on('message', (text) => told.push(JSON.parse(text))).on('error', (error) => told.close(error.message));
+  const { type, payload } = await told.next();
+  if (type !== 'OPEN') assert.match(payload.msg, /presence is not allowed for channel `peerjs`/);
+  return type === 'OPEN';
 }
 
 for (const seed of SEEDS) {
   test(`every transport gives the answer of the rules (seed ${seed})`, async (t) => {
     const key = secret();
     const { namespaces, ruled, people } = world(seed);
-    const settings = written(key, namespaces);
+    const files = certificate(t);
+    const settings = written(key, namespaces, files);
     const server = await omnivox(t, { settings });
+    const [, port] = await server.printed(/https:\/\/127\.0\.0\.1:(\d+)/);
+    const second = await connectHttp2(t, port, files);
     let checked = 0;
     const seen = { true: 0, false: 0 };
     for (const person of people) {
-      for (const { transport, channel, right, answer } of await answers(t, server, person, key)) {
+      for (const { transport, channel, right, answer } of await answers(t, server, person, key, second)) {
         const expected = right.split(' ').every((one) => allowed(ruled, person, channel, one));
         const words = `seed ${seed}, ${transport}: ${right} of ${channel} for ${JSON.stringify(person)} under ${JSON.stringify(namespaces)}`;
         assert.equal(answer, expected, words);
@@ -150,7 +181,7 @@ for (const seed of SEEDS) {
         seen[answer] += 1;
       }
     }
-    assert.ok(checked > 400 && seen.true > 20 && seen.false > 20, `both answers were seen: ${JSON.stringify(seen)}`);
+    assert.ok(checked > 700 && seen.true > 20 && seen.false > 20, `both answers were seen: ${JSON.stringify(seen)}`);
     const file = path.join(folder(t), 'omnivox.toml');
     writeFileSync(file, settings);
     const person = people[1];
