@@ -1,16 +1,18 @@
-// No secret in any output: every kind of credential over every dialect, right and wrong ones, and then every byte that the server wrote is
-// searched: its log, its answers, its metrics and its traces.
+// No secret in any output: every kind of credential over every dialect, right and wrong ones, and those that the server shows to back ends, which
+// answer or fail in every way; and then every byte that it wrote is searched: its log, its answers, its metrics and its traces.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { io } from 'socket.io-client';
+import { CLOSE, HANG, backend } from '../lib/backend.mjs';
 import { connect } from '../lib/clients.mjs';
 import { collector } from '../lib/collector.mjs';
 import { basic, claims, hmac, secret, token } from '../lib/credentials.mjs';
-import { within } from '../lib/inbox.mjs';
+import { until, within } from '../lib/inbox.mjs';
 import { BINARY, omnivox } from '../lib/omnivox.mjs';
+import { receiver } from '../lib/receiver.mjs';
 
 test('logs, errors, metrics and traces hold no credential', async (t) => {
   const key = secret();
@@ -19,6 +21,12 @@ test('logs, errors, metrics and traces hold no credential', async (t) => {
   const publisher = secret();
   const collecting = secret();
   const to = await collector(t);
+  const backEnd = Object.fromEntries(['asking', 'asked at', 'telling', 'told at', 'told with', 'telling nobody', 'nobody is told with'].map((what) => [what, secret()]));
+  // One answer is good, one is none of ours, and then it fails in every way.
+  const faults = [{ result: 1 }, { raw: 'nonsense' }, { raw: '', status: 401 }, { raw: '', status: 503 }, CLOSE, HANG];
+  const asked = await backend(t, backEnd.asking, () => faults.shift() ?? {});
+  const told = await receiver(t);
+  told.answers = [503, 204, 410];
   const settings = `
 [server]
 listen = ["127.0.0.1:0"]
@@ -45,9 +53,35 @@ mercure_publisher_secrets = ["${publisher}"]
 id = "writer"
 secret = "${further}"
 allow = ["*=publish"]
+
+[[hook]]
+name = "rules"
+events = ["call"]
+url = "${asked.url}?key=${backEnd['asked at']}"
+secrets = ["${backEnd.asking}"]
+retries = 0
+timeout_ms = 300
+
+[[webhook]]
+id = "audit"
+url = "${told.url}/hook?key=${backEnd['told at']}"
+events = ["message"]
+secrets = ["${backEnd.telling}"]
+headers = ["Authorization: Bearer ${backEnd['told with']}"]
+batch_delay_ms = 1
+
+[[webhook]]
+id = "nobody"
+url = "http://127.0.0.1:1/"
+events = ["message"]
+secrets = ["${backEnd['telling nobody']}"]
+headers = ["X-Key: ${backEnd['nobody is told with']}"]
+batch_delay_ms = 1
+retry_for_ms = 1
 `;
   const server = await omnivox(t, { settings });
   const hidden = new Map([['the secret', key], ['a key\'s secret', further], ['the relay\'s secret', relay], ['a publisher\'s secret', publisher], ['the collector\'s header', collecting]]);
+  Object.entries(backEnd).forEach(([what, value]) => hidden.set(`the back end's secret (${what})`, value));
   const hide = (what, value) => { hidden.set(what, value); return value; };
   const answers = [];
   const ask = async (method, target, body, headers = {}) => {
@@ -99,6 +133,18 @@ allow = ["*=publish"]
     await ask('GET', `${history}&ticket=${json.ticket}`);
     await ask('GET', `/v1/sse?channel=a&ticket=${json.ticket}`);
   }
+  for (let fault = faults.length; fault >= 0; fault -= 1) await ask('POST', '/v1/call', { method: 'x' }, { authorization: `Bearer ${base}` });
+  const owner = { authorization: basic('shop', key) };
+  for (let number = 0; number < 3; number += 1) {
+    await ask('POST', '/v1/publish', { channel: 'a', data: number }, owner);
+    await until(() => told.requests.length > number, `request ${number} to the receiver`);
+  }
+  const { headers: { authorization } } = await told.requests.next();
+  assert.equal(authorization, `Bearer ${backEnd['told with']}`);
+  await ask('POST', '/v1/webhooks/test', { webhook: 'audit' }, owner);
+  await server.printed(/a webhook is given up webhook="nobody"/);
+  await ask('GET', '/v1/webhooks/deliveries', undefined, owner);
+  await ask('GET', '/metrics');
   const ice = await server.get('/v1/ice?channel=a', { authorization: `Bearer ${base}` });
   for (const { credential } of ice.json.iceServers ?? []) if (credential) hide('the relay credential', credential);
   for (const authorization of ['Bearer', `Digest ${base}`, `Basic ${base}`, `Omnivox-HMAC ${base}`]) await ask('GET', history, undefined, { authorization });
@@ -110,11 +156,35 @@ allow = ["*=publish"]
   writeFileSync(file, readFileSync(file, 'utf8').replace(`secrets = ["${relay}"]`, `secrets = ["${hide('the relay\'s new secret', secret())}"]`));
   server.child.kill('SIGHUP');
   await server.printed(/turn\.secrets/);
+  const check = (what, status, pattern) => {
+    const { stdout, stderr, ...ended } = spawnSync(BINARY, ['check', '--config', file], { encoding: 'utf8' });
+    answers.push([`omnivox check, ${what}`, stdout + stderr]);
+    assert.equal(ended.status, status, stderr);
+    assert.match(stdout + stderr, pattern);
+  };
+  check('as it is', 0, /\[\[webhook\]\]/);
+  // What is wrong is named and not repeated, by the server that keeps its settings and by whoever checks them.
+  const right = readFileSync(file, 'utf8');
+  const wrong = hide('a wrong secret', '0123456789abcdef'.repeat(4));
+  for (const [what, from, by, pattern] of [
+    ['a hook\'s secret', `secrets = ["${backEnd.asking}"]`, `secrets = ["${wrong}"]`, /\[\[hook\]\] rules: `secrets` can be guessed/],
+    ['a short one', `secrets = ["${backEnd.asking}"]`, `secrets = ["${hide('a short secret', 'x7Qp2mRt9w')}"]`, /\[\[hook\]\] rules/],
+    ['a webhook\'s', `secrets = ["${backEnd.telling}"]`, `secrets = ["${wrong}"]`, /\[\[webhook\]\] audit: `secrets` can be guessed/],
+    ['a header', 'Authorization: Bearer', 'Authorization Bearer', /`headers`: one is no header/],
+    ['an address', `url = "${told.url}/hook`, `url = "ftp://ana:${hide('a password', secret())}@127.0.0.1/hook`, /`url`: /],
+    ['an address of a hook', `url = "${asked.url}`, `url = "http://ana:${hide('another password', secret())}@127.0.0.1/`, /`url`/],
+  ]) {
+    assert.ok(right.includes(from), from);
+    writeFileSync(file, right.replace(from, by));
+    check(what, 2, pattern);
+    const before = server.output.split('the settings were not taken over').length;
+    server.child.kill('SIGHUP');
+    await until(() => server.output.split('the settings were not taken over').length > before, `a refusal of ${what}`);
+  }
   await server.stop();
-  answers.push(['omnivox check', execFileSync(BINARY, ['check', '--config', file], { encoding: 'utf8' })]);
-  const told = to.requests.map(({ url, body }) => `${url} ${body}`);
-  assert.ok(told.join('').includes('POST /v1/publish') && to.requests.every(({ headers }) => headers.authorization === `Bearer ${collecting}`));
-  told.forEach((text, number) => answers.push([`the collector, request ${number}`, text]));
+  const seen = to.requests.map(({ url, body }) => `${url} ${body}`);
+  assert.ok(seen.join('').includes('POST /v1/publish') && to.requests.every(({ headers }) => headers.authorization === `Bearer ${collecting}`));
+  seen.forEach((text, number) => answers.push([`the collector, request ${number}`, text]));
 
   assert.ok(server.output.length > 200, 'the log at its most talkative says something');
   for (const [what, value] of hidden) {

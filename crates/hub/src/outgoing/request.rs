@@ -1,5 +1,6 @@
 //! What is asked of a back end, and what it answers.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,8 +23,8 @@ pub enum Reach {
     Public,
 }
 
-/// A request to a back end.
-#[derive(Clone, Debug)]
+/// A request to a back end. `Debug` shows of headers and body how much there is: they hold credentials, and what clients sent.
+#[derive(Clone)]
 pub struct Request {
     /// The method.
     pub method: Method,
@@ -41,6 +42,15 @@ pub struct Request {
     pub body_bytes_max: usize,
     /// Whether it may be sent a second time when a kept connection breaks under it.
     pub repeatable: bool,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (headers, body_bytes) = (self.headers.len(), self.body.len());
+        let mut shown = f.debug_struct("Request");
+        shown.field("method", &self.method).field("url", &self.url).field("headers", &headers).field("body_bytes", &body_bytes);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Request {
@@ -80,5 +90,18 @@ impl Response {
     /// Whether the status says that all is well.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_credential() {
+        let mut request = Request::post_json(Url::parse("https://a.example/b?key=hunter2").unwrap(), Bytes::from_static(b"hunter3"));
+        request.headers.push((http::header::AUTHORIZATION, HeaderValue::from_static("Bearer hunter4")));
+        let shown = format!("{request:?}");
+        assert!(shown.contains("https://a.example/b?…") && !shown.contains("hunter"), "{shown}");
     }
 }

@@ -1,5 +1,6 @@
 //! What a webhook is: where to, what about, how patient.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +35,8 @@ impl Default for WebhooksConfig {
     }
 }
 
-/// One webhook.
-#[derive(Clone, Debug)]
+/// One webhook. `Debug` names neither its headers nor what is behind the `?` of its address.
+#[derive(Clone)]
 pub struct WebhookSettings {
     /// Its name within the app: letters, digits, `-` and `_`.
     pub id: Arc<str>,
@@ -65,6 +66,12 @@ pub struct WebhookSettings {
     pub concurrency_max: usize,
     /// How the receiver is told.
     pub format: Arc<dyn BodyFormat>,
+}
+
+impl fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookSettings").field("id", &self.id).field("app", &self.app).field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 impl WebhookSettings {
