@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect as nativeSocket } from '../lib/clients.mjs';
-import { until } from '../lib/inbox.mjs';
+import { cuttingProxy } from '../lib/cutting-proxy.mjs';
+import { until, within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
-import { CLIENTS, ENGINE3, NEWEST, TRANSPORTS, joined } from '../lib/socketio.mjs';
+import { CLIENTS, ENGINE3, NEWEST, TRANSPORTS, joined, upgraded } from '../lib/socketio.mjs';
 
 const SECRET = 'a back end keeps this to itself, all of it';
 const SETTINGS = `
@@ -137,3 +138,69 @@ test('only who may manage reaches sockets, only who may publish reaches rooms', 
   }
   assert.equal((await server.get('/v1/socketio/sockets')).status, 403);
 });
+
+for (const [transport, options] of TRANSPORTS) {
+  test(`${transport}: what is volatile is heard now or never, in every room, and kept nowhere`, async (t) => {
+    const server = await shop(t);
+    const native = await nativeSocket(t, server.ws);
+    await native.subscribe('a');
+    const line = await cuttingProxy(t, { port: server.port, seed: 1 });
+    line.calm();
+    const client = await joined(t, NEWEST, line.url, ['a', 'b'], options);
+    if (!options.transports) await upgraded(client);
+    const { socket } = client;
+    await server.call('emit', { rooms: 'a', event: 'kept' });
+    assert.deepEqual(await server.call('emit', { rooms: ['a', 'b'], event: 'volatile', args: ['text'], volatile: true }), { sockets: 1 });
+    await server.call('emit', { rooms: ['a', 'b'], except: { sockets: [socket.id] }, event: 'not for it', volatile: true });
+    await server.call('emit', { event: 'to all', volatile: true });
+    await server.call('emit', { rooms: 'a', event: 'also kept' });
+    const names = await heard(server, client);
+    // Between two polls nobody is there to take it, and a test can't say when that is.
+    if (transport !== 'polling') assert.deepEqual(names.filter((name) => !/kept/.test(name)), ['volatile', 'to all']);
+    assert.ok(!names.includes('not for it'));
+    assert.deepEqual(names.filter((name) => /kept/.test(name)), ['kept', 'also kept']);
+    const { json: { events } } = await server.get('/v1/history?channel=a');
+    assert.deepEqual(events.map(({ event }) => event), ['kept', 'also kept']);
+    // It is no publication, so nobody else hears it.
+    for (const event of ['kept', 'also kept']) assert.equal((await native.next({ type: 'message' })).event, event);
+
+    const id = socket.id;
+    socket.io.reconnection(false);
+    const gone = new Promise((resolve) => { socket.once('disconnect', resolve); });
+    line.cutAll();
+    await within(gone, 'the disconnect');
+    await until(async () => (await server.sockets('?room=a')).length === 0, 'the loss is noticed');
+    await server.call('emit', { rooms: 'a', event: 'volatile while away', volatile: true });
+    await server.call('emit', { rooms: 'a', event: 'kept while away' });
+    const back = new Promise((resolve) => { socket.once('connect', resolve); });
+    socket.connect();
+    await within(back, 'the reconnect');
+    assert.deepEqual([socket.recovered, socket.id], [true, id]);
+    assert.deepEqual(await heard(server, client), ['kept while away']);
+  });
+}
+
+for (const version of [4, 3]) {
+  test(`Engine.IO ${version}: what is volatile passes by a client that does not poll`, async (t) => {
+    const server = await shop(t);
+    const endpoint = `${server.url}/socket.io/?EIO=${version}&transport=polling`;
+    const poll = async (session) => (await fetch(session)).text();
+    const { sid } = JSON.parse(/\{.*?\}/.exec(await poll(endpoint))[0]);
+    const session = `${endpoint}&sid=${sid}`;
+    const post = async (packet) => assert.equal(await (await fetch(session, { method: 'POST', body: version === 3 ? `${packet.length}:${packet}` : packet })).text(), 'ok');
+    if (version === 4) await post('40');
+    await post('420["join","a"]');
+    for (let text = ''; !text.includes('430['); text += await poll(session));
+    await server.call('emit', { rooms: 'a', event: 'passes', volatile: true });
+    await server.call('emit', { rooms: 'a', event: 'stays' });
+    const text = await poll(session);
+    assert.match(text, /"stays"/);
+    assert.doesNotMatch(text, /passes/);
+    // The poll that waits takes it; how soon it waits, nobody says.
+    const waiting = poll(session);
+    let heard = null;
+    waiting.then((text) => { heard = text; });
+    await until(async () => { if (heard === null) await server.call('emit', { rooms: 'a', event: 'comes', volatile: true }); return heard !== null; }, 'the poll takes it');
+    assert.match(heard, /"comes"/);
+  });
+}

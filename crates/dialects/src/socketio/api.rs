@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Who is meant: the sockets of `namespace` that `rooms`, `users` or `sockets` name, all when none of the three is there, and none of
-//! `except`. To publish to a room takes the right to publish there; everything else here takes the right to manage.
+//! `except`. To publish to a room takes the right to publish there; everything else here takes the right to manage, and so does an emit that is
+//! `volatile`.
 //!
 //! Only JSON bodies are taken, because any web page can post a form to anywhere.
 
@@ -146,6 +147,8 @@ struct Body<'a> {
     leave: Names,
     #[serde(default)]
     close: bool,
+    #[serde(default)]
+    volatile: bool,
 }
 
 fn channel(namespace: &str, room: &str) -> Result<ChannelName, Denied> {
@@ -227,12 +230,14 @@ fn emission(selection: Selection, body: &Body<'_>, shared: &Shared) -> Result<Em
         let words = format!("clients take at most {} pieces of binary data in one event", shared.settings.attachments_max);
         return Err(Denied::Invalid(words.into()));
     }
-    Ok(Emission {
-        selection,
-        event: requests::event(event)?,
-        id: body.id.as_deref().filter(|id| !id.is_empty()).map(Arc::from),
-        content: requests::content(&arguments, binaries),
-    })
+    let id = body.id.as_deref().filter(|id| !id.is_empty()).map(Arc::from);
+    if body.volatile && id.is_some() {
+        return Err(Denied::Invalid(
+            "`id` and `volatile` do not go together: what is volatile is kept nowhere, so a repetition is not known".into(),
+        ));
+    }
+    let content = requests::content(&arguments, binaries);
+    Ok(Emission { selection, event: requests::event(event)?, id, content, volatile: body.volatile })
 }
 
 /// Answers a request to the API, or opens the session that will.
@@ -354,7 +359,7 @@ impl ApiSession {
         let Some(app) = &self.app else { return };
         let select = |selection: &Selection| self.shared.directory.select(app, selection, (&[], 0));
         let telling = match &self.wish {
-            Wish::Emit(emission) if self.published.is_none() && !emission.selection.to.channels.is_empty() => {
+            Wish::Emit(emission) if self.published.is_none() && !emission.volatile && !emission.selection.to.channels.is_empty() => {
                 return self.publish(emission, actions);
             }
             Wish::Emit(emission) => {

@@ -4,6 +4,8 @@
 //! whole namespaces are no channels; their sessions are found in the directory and told directly, as an *errand* for the socket that each has
 //! in the namespace. A socket that has heard it in a room is not told again.
 //!
+//! What is volatile is told as well, to the sockets in rooms too: it is for those that can take it now, so nothing of it may be kept.
+//!
 //! Errands also carry what a back end does with sockets: let them join, leave, go.
 
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(super) struct Emission {
     /// Published once under it.
     pub(super) id: Option<Arc<str>>,
     pub(super) content: Content,
+    /// Only for sockets that can take it now: it is told, to those in rooms too, and never published.
+    pub(super) volatile: bool,
 }
 
 /// What a session is to do with its socket in a namespace.
@@ -77,16 +81,16 @@ pub(super) struct Telling {
 }
 
 impl Emission {
-    /// Whether sockets are meant that may be in none of the rooms.
+    /// Whether sockets are told, and not only rooms published to.
     pub(super) fn goes_beyond_rooms(&self) -> bool {
         let to = &self.selection.to;
-        to.channels.is_empty() || !to.users.is_empty() || !to.sockets.is_empty()
+        self.volatile || to.channels.is_empty() || !to.users.is_empty() || !to.sockets.is_empty()
     }
 
     /// What is published to the rooms, if any are named.
     pub(super) fn publication(&self, directory: &Directory, app: &AppId) -> Option<Box<Draft>> {
         let Selection { namespace, to, except } = &self.selection;
-        if to.channels.is_empty() {
+        if to.channels.is_empty() || self.volatile {
             return None;
         }
         let mut tags = self.content.tags.clone();
@@ -112,6 +116,11 @@ impl Emission {
 
     /// What is told to those whom the rooms do not reach; nothing when there is nobody. What went to the rooms had that stamp.
     pub(super) fn telling(&self, directory: &Directory, app: &AppId, stamp: Option<u64>) -> Option<Telling> {
+        if self.volatile {
+            let records = directory.select(app, &self.selection, (&[], 0));
+            let tags: Vec<_> = self.content.tags.iter().cloned().chain([(tags::VOLATILE, Arc::from("true"))]).collect();
+            return errand(Errand::Emit, &records, self.event.clone(), self.content.payload.clone(), &tags);
+        }
         let mut selection = self.selection.clone();
         let rooms = std::mem::take(&mut selection.to.channels);
         let records = directory.select(app, &selection, (&rooms, stamp.unwrap_or(0)));

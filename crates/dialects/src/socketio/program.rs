@@ -200,7 +200,7 @@ impl SocketIo {
         }
         let selection = to.selection().map_err(|error| Denied::Invalid(error.to_string().into()))?;
         let content = requests::content(arguments, binaries(arguments));
-        Ok(Broadcast(Emission { selection, event: requests::event(event)?, id: None, content }))
+        Ok(Broadcast(Emission { selection, event: requests::event(event)?, id: None, content, volatile: false }))
     }
 
     /// What of a broadcast is published.

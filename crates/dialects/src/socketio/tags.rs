@@ -20,3 +20,5 @@ pub(super) const NAMESPACE: &str = "namespace";
 pub(super) const TO: &str = "to";
 /// The number under which somebody waits for what comes of the errand.
 pub(super) const NUMBER: &str = "number";
+/// The errand is for a socket that can take it now, and else for nobody.
+pub(super) const VOLATILE: &str = "volatile";

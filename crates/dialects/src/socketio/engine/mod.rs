@@ -123,6 +123,15 @@ impl Engine {
         matches!(self.current, Current::Fresh(_))
     }
 
+    /// Whether a packet would go out now: over the WebSocket, or with the poll that waits.
+    pub(super) fn is_writable(&self) -> bool {
+        match &self.current {
+            Current::Fresh(_) => false,
+            Current::Polling(_) => self.poll.is_some(),
+            Current::WebSocket(socket) => socket.is_some(),
+        }
+    }
+
     /// When something is due.
     pub(super) fn next_timeout(&self) -> Instant {
         match &self.current {

@@ -43,6 +43,7 @@ impl Sockets {
         }
         let number = publication.tag(tags::NUMBER).and_then(|number| number.parse().ok());
         match Errand::named(errand) {
+            Some(Errand::Emit) if publication.tag(tags::VOLATILE).is_some() && !line.engine.is_writable() => {}
             Some(Errand::Emit) => self.tell(namespace, number, publication, line),
             Some(Errand::Join) => {
                 let joining = Joining { channels: channels(publication), since: None, presence: None, admitted: true };

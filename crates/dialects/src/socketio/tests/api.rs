@@ -63,6 +63,21 @@ fn emits_go_to_sockets_users_and_namespaces() {
 }
 
 #[test]
+fn what_is_volatile_is_told_to_the_sockets_in_rooms_and_not_published() {
+    let told = |count: u32| format!(r#"200 application/json {{"sockets":{count}}}"#);
+    call("emit", r#"{"rooms":"x","event":"e","args":[1],"volatile":true}"#, &told(1), "a< 42[\"e\",1]\n");
+    call("emit", r#"{"rooms":["x","y"],"users":["bob"],"event":"e","volatile":true}"#, &told(2), "a< 42[\"e\"]\nb< 42[\"e\"]\n");
+    call("emit", r#"{"rooms":"x","except":{"rooms":"x"},"event":"e","volatile":true}"#, &told(0), "");
+    call("emit", r#"{"event":"e","volatile":true}"#, &told(2), "a< 42[\"e\"]\nb< 42[\"e\"]\n");
+    let ok = r#"200 application/json {"id":"z-1","offset":"z.1","duplicate":false,"sockets":0}"#;
+    call("emit", r#"{"rooms":"x","event":"e","volatile":false}"#, ok, "a< 42[\"e\"]\n");
+    check(
+        plain(),
+        "! deny manage forbidden only for managers\n> POST /v1/socketio/emit\n    content-type: application/json\n    | {\"rooms\":\"x\",\"event\":\"e\",\"volatile\":true}\n< 403 application/json {\"error\":{\"code\":\"forbidden\",\"message\":\"only for managers\"}}\n",
+    );
+}
+
+#[test]
 fn an_emit_that_was_published_before_is_not_told_again() {
     let emit = "POST /v1/socketio/emit\n    content-type: application/json\n    | {\"rooms\":[\"x\"],\"users\":[\"bob\"],\"event\":\"e\",\"id\":\"once\"}\n";
     check(
@@ -136,6 +151,8 @@ fn refusals_say_what_mends_them() {
         ("emit", r#"{"event":"e","rooms":[""]}"#, "400", "the name is empty"),
         ("emit", r#"{"event":"e","namespace":"n"}"#, "400", "begins with a slash"),
         ("emit", r#"{"event":"e","args":[{"_placeholder":true,"num":0}]}"#, "400", "base64"),
+        ("emit", r#"{"event":"e","id":"once","volatile":true}"#, "400", "`id` and `volatile` do not go together"),
+        ("emit", r#"{"event":"e","compress":true}"#, "400", "unknown field `compress`"),
         ("emit", "[", "400", "the body is not what this call takes"),
         ("join", r#"{"users":["bob"]}"#, "400", "name at least one room in `join`"),
         ("sockets?page=2", "", "400", "is no parameter"),
