@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import tls from 'node:tls';
 import { test } from 'node:test';
@@ -184,6 +185,54 @@ test('everything that can change live does', async (t) => {
   await server.printed(/WARN.*ws_ping_interval_ms = 1[_]?000/);
   assert.equal((await server.post('/v1/publish', { channel: 'live', event: 'e', data: 'all the time' })).status, 200);
   assert.equal((await client.next({ type: 'message' })).data, 'all the time');
+});
+
+test('how many connections, handshakes and seats there may be changes live, and whoever is there stays', async (t) => {
+  const files = certificate(t);
+  const settings = `${OPEN}${tlsSection(files)}`;
+  const limited = (...lines) => `${settings}\n[limits]\n${lines.join('\n')}\n`;
+  const server = await changeable(t, settings);
+  const [, port] = await server.printed(/https:\/\/127\.0\.0\.1:(\d+)/);
+  const refusals = () => server.metric('omnivox_refused_connections_total');
+
+  const room = (what, name, body) => server.post(`/v1/rooms/${what}`, { channel: 'meeting', seat: `the seat of ${name}, kept`, ...body });
+  const [ana, bob] = [(await room('enter', 'Ana')).json, (await room('enter', 'Bob')).json];
+  const refused = async (name, channel) => {
+    const { status, json } = await room('enter', name, { channel });
+    return status === 200 ? null : json.error.message.match(/seats_\w+/)[0];
+  };
+  await server.change(limited('seats_per_room_max = 2'));
+  assert.deepEqual([await refused('Cy', 'meeting'), await refused('Cy', 'another')], ['seats_per_room_max', null]);
+  await server.change(limited('seats_leased_max = 3'));
+  assert.equal(await refused('Di', 'meeting'), 'seats_leased_max');
+  assert.equal((await room('signal', 'Ana', { member: ana.member, to: bob.member, data: 'still here' })).status, 202);
+  await server.change(settings);
+  assert.equal(await refused('Di', 'meeting'), null);
+
+  // One that says nothing keeps its handshake open; another client is then one too many, or is not.
+  const silent = net.connect(port, '127.0.0.1');
+  t.after(() => silent.destroy());
+  await until(async () => (await server.metric('omnivox_tls_handshakes')) === 1, 'a handshake is under way');
+  const shakes = () => new Promise((resolve) => {
+    const socket = tls.connect({ host: '127.0.0.1', port, servername: 'localhost', ca: readFileSync(files.certificate) });
+    socket.on('secureConnect', () => { resolve(true); socket.destroy(); }).on('error', () => resolve(false)).on('close', () => resolve(false));
+  });
+  assert.equal(await shakes(), true);
+  await server.change(limited('handshakes_max = 1'));
+  const before = await refusals();
+  assert.equal(await shakes(), false);
+  assert.equal(await refusals(), before + 1);
+  await server.change(settings);
+  assert.equal(await shakes(), true);
+
+  const socket = await connect(t, server.ws);
+  await socket.subscribe('live');
+  await server.change(limited('connections_max = 1'));
+  await assert.rejects(connect(t, server.ws));
+  await server.change(limited('connections_max = 100000000'));
+  await server.printed(/fewer open files than connections.*connections=100000000/);
+  await server.publish('live', 'still here');
+  assert.equal((await socket.next({ type: 'message' })).data, 'still here');
 });
 
 test('the pace of a drain can change until it begins', async (t) => {

@@ -131,6 +131,11 @@ impl Quotas {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
+    /// The limits in force: what was set last, where those that the hub began with may have been replaced.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How often somebody was refused or sent away.
     pub fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Relaxed)
@@ -147,7 +152,7 @@ impl Quotas {
         if !self.any.load(Ordering::Relaxed) {
             return Share::default();
         }
-        let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let limits = self.limits();
         let address = address.map(|address| self.account(Subject::Address(counted_as(address))));
         Share(Some(Arc::new(Taken {
             quotas: self.clone(),

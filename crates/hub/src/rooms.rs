@@ -99,7 +99,7 @@ impl Door<'_> {
             key: self.key(&wish.channel),
             own: Member { session, key: member.clone(), user: self.principal.user.clone(), data },
             named: name.proof.is_some(),
-            seats_max: limits.seats_per_room_max,
+            seats_max: self.hub.quotas().limits().seats_per_room_max,
             members_max: limits.members_per_channel_max,
         };
         let leases = self.hub.leases.clone();
@@ -136,7 +136,7 @@ impl Door<'_> {
         let principal = self.caller.principal.clone().ok_or_else(|| Denied::Unauthorized("connect first".into()))?;
         let since = Cursor { epoch: Epoch(0), stamp: 0 };
         let inbox = Inbox { key: format!("{member}.{key}").into(), since, kept_ms: self.hub.kept_ms() };
-        let (until_ms, most) = (self.hub.leased_until_ms(), self.hub.limits().seats_leased_max);
+        let (until_ms, most) = (self.hub.leased_until_ms(), self.hub.quotas().limits().seats_leased_max);
         Ok(leases::Beginning { channel: channel.clone(), principal, session, until_ms, most, inbox })
     }
 

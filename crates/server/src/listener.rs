@@ -129,11 +129,12 @@ async fn out_of_breath(error: &io::Error) {
 /// Gives a connection to a shard, or turns it away.
 fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<Common>) {
     let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
-    let most = common.hub.limits().connections_max as u64;
+    let limits = common.hub.quotas().limits();
     let trusted = common.live.load().proxies.trusts(peer.ip);
     // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
     let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + common.handshakes();
-    let too_many = loads.iter().sum::<u64>() + underway >= most || tls && underway >= common.hub.limits().handshakes_max as u64;
+    let full = loads.iter().sum::<u64>() + underway >= limits.connections_max as u64;
+    let too_many = full || tls && underway >= limits.handshakes_max as u64;
     if too_many || proxied && !trusted {
         // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
         return add(&common.metrics[0].refused_connections_total, 1);

@@ -329,7 +329,8 @@ impl Handle {
     }
 
     /// Takes over what can change while clients are connected: apps, the pages that may read, hooks, webhooks, trusted proxies, hosts, who
-    /// may see the metrics, the pace of a drain, the limits of addresses, the quotas of those who come from now on, and the certificate.
+    /// may see the metrics, the pace of a drain, the limits of addresses, the quotas of those who come from now on, how many connections, handshakes
+    /// and seats there may be, and the certificate.
     pub fn take_over(&self, config: ServerConfig) {
         let common = &self.common;
         common.hub.replace_apps(config.apps);

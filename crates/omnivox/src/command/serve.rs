@@ -32,6 +32,14 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         (server.listen, server.listen_tls, server.inherited) = (Vec::new(), Vec::new(), sockets);
     }
     let switch = logging::start(&config.log)?;
+    warn_of_files(&server);
+    server.relay = turn::beside(&config.turn)?;
+    let mut current = config;
+    run_until_signalled(server, announce, async |_| {}, |server| reload(settings, &passed, &mut current, &switch, server))
+}
+
+/// Whether there may be as many files as connections.
+fn warn_of_files(server: &ServerConfig) {
     let connections = server.limits.connections_max as u64;
     let files = raise_open_files();
     if files < connections {
@@ -41,9 +49,6 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
             "fewer open files than connections are allowed; raise `ulimit -n` or lower limits.connections_max"
         );
     }
-    server.relay = turn::beside(&config.turn)?;
-    let mut current = config;
-    run_until_signalled(server, announce, async |_| {}, |server| reload(settings, &passed, &mut current, &switch, server))
 }
 
 fn announce(server: &Handle) {
@@ -71,6 +76,9 @@ fn reload(settings: &Settings, passed: &Passed, current: &mut Config, switch: &L
         Ok(read) => read,
         Err(error) => return tracing::error!("the settings were not taken over: {error:#}"),
     };
+    if merged.limits.connections_max != current.limits.connections_max {
+        warn_of_files(&server);
+    }
     running.take_over(server);
     *current = merged;
     let waiting = render::differences(current, &new);

@@ -40,6 +40,10 @@ impl Config {
             self.tls.private_key_file.clone_from(&new.tls.private_key_file);
         }
         let (limits, other) = (&mut self.limits, &new.limits);
+        limits.connections_max = other.connections_max;
+        limits.handshakes_max = other.handshakes_max;
+        limits.seats_per_room_max = other.seats_per_room_max;
+        limits.seats_leased_max = other.seats_leased_max;
         limits.connections_per_address_max = other.connections_per_address_max;
         limits.connects_per_second_max = other.connects_per_second_max;
         limits.connects_per_address_per_second_max = other.connects_per_address_per_second_max;

@@ -25,7 +25,7 @@ pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer, share: Share)
     let (metrics, tls, time_max, too_many) = {
         let shard = shard.borrow();
         let Some(tls) = shard.common.tls.as_ref() else { return };
-        let (limits, metrics) = (shard.common.hub.limits(), shard.common.metrics[usize::from(shard.id)].clone());
+        let (limits, metrics) = (shard.common.hub.quotas().limits(), shard.common.metrics[usize::from(shard.id)].clone());
         (metrics, tls.current(), limits.head_time_max, shard.common.handshakes() >= limits.handshakes_max as u64)
     };
     if too_many {
