@@ -101,6 +101,22 @@ test('other dialects share the rooms, and a lost socket is recovered without ask
   assert.equal(ann.socket.recovered, true);
 });
 
+test('what is volatile is for the sockets that are there: nobody else hears it, and nothing brings it back', async (t) => {
+  const url = await chat(t);
+  const events = await stream(t, `${url}/v1/sse?channel=lobby`);
+  const overWebSocket = { transports: ['websocket'] };
+  const [ann, bob] = [await guest(t, url, 'ann', overWebSocket), await guest(t, url, 'bob', overWebSocket)];
+  for (const { ask } of [ann, bob]) await ask('enter', 'lobby');
+  await ann.ask('typing', 'lobby');
+  await ann.ask('message', 'lobby', 'hi');
+  const names = [];
+  while (names.at(-1) !== 'message') names.push((await bob.inbox.next())[0]);
+  assert.deepEqual(names, ['typing', 'message']);
+  const heard = [];
+  while (heard.at(-1) !== 'message') heard.push((await events.inbox.next()).data.event);
+  assert.deepEqual(heard, ['entered', 'entered', 'message']);
+});
+
 test('the old connection of a recovered socket, closed late, leaves the new one its closures', async (t) => {
   const url = await chat(t);
   /// A client by hand, in `/` with what it shows.

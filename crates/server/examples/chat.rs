@@ -109,6 +109,13 @@ fn chat(io: &Io) {
         }
     });
 
+    // `emit('typing', room)`: to the others in the room who can take it now.
+    let known = names.clone();
+    space.on("typing", move |socket: Socket, (room,): (String,)| {
+        let known = known.clone();
+        async move { socket.to(&room).volatile().emit("typing", &(name_of(&known, &socket)?,)).await }
+    });
+
     // `emit('roll call', room, (answers) => …)`: everyone in the room is asked and has two seconds to answer.
     let known = names.clone();
     let everyone = io.clone();

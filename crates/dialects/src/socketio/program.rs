@@ -193,14 +193,14 @@ impl SocketIo {
         }
     }
 
-    /// Prepares an event for many.
-    pub fn broadcast(&self, to: &Target, event: &str, arguments: &[String]) -> Result<Broadcast, Denied> {
+    /// Prepares an event for many. What is volatile is for the sockets that can take it now, in rooms too, and never published.
+    pub fn broadcast(&self, to: &Target, event: &str, arguments: &[String], volatile: bool) -> Result<Broadcast, Denied> {
         if is_reserved(event) {
             return Err(Denied::Invalid(format!("`{event}` is an event of the client library itself").into()));
         }
         let selection = to.selection().map_err(|error| Denied::Invalid(error.to_string().into()))?;
         let content = requests::content(arguments, binaries(arguments));
-        Ok(Broadcast(Emission { selection, event: requests::event(event)?, id: None, content, volatile: false }))
+        Ok(Broadcast(Emission { selection, event: requests::event(event)?, id: None, content, volatile }))
     }
 
     /// What of a broadcast is published.

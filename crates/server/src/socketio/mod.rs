@@ -167,9 +167,9 @@ impl Io {
         Ok(self.attached()?.hub.log().direct(app, *draft).await.map_err(denied)?)
     }
 
-    async fn emit<A: Arguments>(&self, app: &AppId, to: &Target, event: &str, arguments: &A) -> Outcome<()> {
+    async fn emit<A: Arguments>(&self, app: &AppId, to: &Target, event: &str, arguments: &A, volatile: bool) -> Outcome<()> {
         let dialect = &self.0.dialect;
-        let broadcast = dialect.broadcast(to, event, &into_json(arguments)?)?;
+        let broadcast = dialect.broadcast(to, event, &into_json(arguments)?, volatile)?;
         let hub = &self.attached()?.hub;
         let mut stamp = None;
         if let Some(draft) = dialect.publication(app, &broadcast) {
@@ -277,7 +277,7 @@ impl Namespace {
     /// Everyone in the namespace; narrow it down with [`Emitter::to`] and [`Emitter::except`].
     pub fn all(&self) -> Emitter {
         let target = Target { namespace: self.name.to_string(), ..Target::default() };
-        Emitter { io: self.io.clone(), app: None, target }
+        Emitter { io: self.io.clone(), app: None, target, volatile: false }
     }
 
     /// The sockets in a room.
@@ -392,7 +392,7 @@ impl Socket {
     /// All others in the namespace.
     pub fn broadcast(&self) -> Emitter {
         let target = Target { namespace: self.namespace().to_owned(), except_sockets: vec![self.id().clone()], ..Target::default() };
-        Emitter { io: self.io.clone(), app: Some(self.member.app().clone()), target }
+        Emitter { io: self.io.clone(), app: Some(self.member.app().clone()), target, volatile: false }
     }
 
     pub(crate) async fn order(&self, order: &Order<'_>) -> Outcome<()> {
@@ -433,6 +433,7 @@ pub struct Emitter {
     /// The app of the socket that it was made from; that of the endpoint otherwise.
     app: Option<AppId>,
     target: Target,
+    volatile: bool,
 }
 
 impl Emitter {
@@ -464,10 +465,18 @@ impl Emitter {
         self
     }
 
+    /// … and of all these only those that can take it now: nothing of it is published, kept or recovered. For what the next one makes worthless, such
+    /// as the place of a pointer.
+    #[must_use]
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
     /// Emits. What goes to rooms is a publication, which every dialect's clients of the room hear and lost sockets recover; what goes to users,
     /// sockets and whole namespaces is heard by those that are there.
     pub async fn emit<A: Arguments>(&self, event: &str, arguments: &A) -> Outcome<()> {
-        self.io.emit(&self.app()?, &self.target, event, arguments).await
+        self.io.emit(&self.app()?, &self.target, event, arguments, self.volatile).await
     }
 
     /// Emits to each socket and gathers the acknowledgements that come in time.
