@@ -107,6 +107,20 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_no_secret_of_back_ends() {
+        let file = "[[app]]\nid = \"a\"\nsecret = \"hunter-6f1d2c9be07a4835f2a1c7e9d0b3\"\n\
+            [[hook]]\nname = \"h\"\nevents = \"call\"\nurl = \"https://b.example/?key=hunter\"\nsecrets = \"hunter-0c9be07a4835f2a1c7e9d0b34856\"\n\
+            [[webhook]]\nid = \"w\"\nurl = \"https://b.example/?key=hunter\"\nsecrets = \"hunter-91d2c9be07a4835f2a1c7e9d0b34\"\nheaders = \"Authorization: Bearer hunter\"\n\
+            [traces]\nendpoint = \"https://c.example/v1/traces\"\nheaders = \"authorization=Bearer hunter\"\n";
+        let layers = Layers { file: Some(("omnivox.toml".into(), file.to_owned())), ..Layers::default() };
+        let config = layers.over(Config::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        let server = super::super::server_config(&config, |_| Err(std::io::Error::other("there are no files")))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        let shown = format!("{:?} {:?} {:?}", server.hooks, server.webhooks, server.traces);
+        assert!(shown.contains("https://b.example/?…") && !shown.contains("hunter"), "{shown}");
+    }
+
+    #[test]
     fn every_secret_that_our_documents_show_is_refused() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let read = |path: std::path::PathBuf| std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
