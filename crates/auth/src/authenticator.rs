@@ -146,6 +146,9 @@ impl Default for Memory {
     }
 }
 
+/// How many equal principals there are for those who come without a credential.
+const ANONYMOUS: usize = 8;
+
 /// The door of one app.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -155,15 +158,15 @@ pub struct Authenticator {
     token_bytes_max: usize,
     signature_window_ms: u64,
     memory: Arc<Memory>,
-    /// One for everybody who comes without a credential.
-    anonymous: Arc<Principal>,
+    /// Whoever comes without a credential, for each group of shards. All together would take the count of its references from each other.
+    anonymous: [Arc<Principal>; ANONYMOUS],
 }
 
 impl Authenticator {
     /// A door with these settings; to change them make a new one with the same memory.
     pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
         let Settings { app, trusts, api_keys, token_bytes_max, signature_window_ms, memory: _ } = settings;
-        let anonymous = Arc::new(Principal::anonymous(app.id.clone()));
+        let anonymous = std::array::from_fn(|_| Arc::new(Principal::anonymous(app.id.clone())));
         Self { app, trusts, api_keys: ApiKeys::new(api_keys), token_bytes_max, signature_window_ms, memory, anonymous }
     }
 
@@ -189,8 +192,7 @@ impl Authenticator {
     /// Who comes with the credential.
     pub fn verify(&self, credential: &Credential, now_ms: u64) -> Result<Principal, AuthError> {
         match credential {
-            Credential::Anonymous if self.app.open => Ok((*self.anonymous).clone()),
-            Credential::Anonymous => Err(AuthError::Missing),
+            Credential::Anonymous => self.anonymous(0).map(|anonymous| (*anonymous).clone()),
             Credential::Token(token) => self.verify_token(token, now_ms).map(|(principal, _)| principal),
             Credential::Ticket(ticket) => self.redeem(ticket, now_ms),
             Credential::Cookie(cookie) => self.verify_token(&cookie.token, now_ms).map(|(principal, _)| principal),
@@ -205,12 +207,9 @@ impl Authenticator {
         }
     }
 
-    /// The same, for whoever keeps it: all who come without a credential are one.
-    pub fn verify_shared(&self, credential: &Credential, now_ms: u64) -> Result<Arc<Principal>, AuthError> {
-        match credential {
-            Credential::Anonymous if self.app.open => Ok(self.anonymous.clone()),
-            _ => self.verify(credential, now_ms).map(Arc::new),
-        }
+    /// Who comes without a credential to a shard: one principal for all of them there.
+    pub fn anonymous(&self, shard: u16) -> Result<Arc<Principal>, AuthError> {
+        if self.app.open { Ok(self.anonymous[usize::from(shard) % ANONYMOUS].clone()) } else { Err(AuthError::Missing) }
     }
 
     /// Who comes with the token, and all that it says, for dialects with claims of their own.

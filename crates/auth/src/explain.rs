@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use omnivox_core::grants::{Decision, decide};
+use omnivox_core::grants::decide;
 use omnivox_core::{App, ChannelName, Permissions, Principal};
 
 /// Each thing that can be done with a channel, with the decision and its rule.
@@ -21,16 +21,29 @@ pub struct Explanation {
     /// The channel.
     pub channel: ChannelName,
     /// The decisions, one for each permission.
-    pub decisions: Vec<(Permissions, Decision)>,
+    pub decisions: Vec<(Permissions, Ruling)>,
     /// What else bears on a permission, when it is granted or not.
     pub notes: Vec<(Permissions, Box<str>)>,
+}
+
+/// A decision, kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule in words.
+    pub rule: Box<str>,
 }
 
 impl Explanation {
     /// Decides every permission for the channel.
     pub fn new(app: &App, principal: Principal, channel: ChannelName) -> Self {
         let each = [Permissions::SUBSCRIBE, Permissions::PUBLISH, Permissions::PRESENCE, Permissions::HISTORY, Permissions::MANAGE];
-        let decisions = each.into_iter().map(|wanted| (wanted, decide(app, &principal, &channel, wanted))).collect();
+        let ruling = |wanted| {
+            let decision = decide(app, &principal, &channel, wanted);
+            (wanted, Ruling { allowed: decision.allowed, rule: decision.rule.to_string().into() })
+        };
+        let decisions = each.into_iter().map(ruling).collect();
         let mut explanation = Self { principal, channel, decisions, notes: Vec::new() };
         let namespace = app.namespaces.of(&explanation.channel);
         if !namespace.presence && explanation.allows(Permissions::PRESENCE) {

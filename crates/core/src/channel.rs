@@ -13,7 +13,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use slab::Slab;
 
 use crate::command::Delivery;
@@ -99,14 +99,15 @@ pub struct Waited {
 }
 
 impl<K: Clone + Eq + Hash> ChannelTable<K> {
-    /// Puts a member behind the channel's gate and gives the channel.
-    pub fn gate(&mut self, key: &K, member: MemberSlot) -> u32 {
+    /// Puts a member behind the channel's gate and gives the channel. The key is made when nobody is in the channel yet.
+    pub fn gate<Q: Hash + Equivalent<K>>(&mut self, key: &Q, make: impl FnOnce() -> K, member: MemberSlot) -> u32 {
         let index = match self.by_key.get(key) {
             Some(index) => *index,
             None => {
+                let key = make();
                 let fresh = LocalChannel { key: key.clone(), last: None, groups: Vec::new(), gated: Vec::new(), members: 0 };
                 let index = u32::try_from(self.channels.insert(fresh)).expect("fewer than 2^32 channels fit in memory");
-                self.by_key.insert(key.clone(), index);
+                self.by_key.insert(key, index);
                 index
             }
         };
@@ -198,7 +199,7 @@ impl<K: Clone + Eq + Hash> ChannelTable<K> {
     }
 
     /// The channel with that key, if somebody here is subscribed to it.
-    pub fn find(&self, key: &K) -> Option<u32> {
+    pub fn find<Q: Hash + Equivalent<K>>(&self, key: &Q) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 

@@ -171,37 +171,37 @@ impl Principal {
 }
 
 /// An answer of [`decide`], with the rule that it rests on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Decision {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decision<'a> {
     /// Whether it is allowed.
     pub allowed: bool,
     /// The rule in words, for `explain` and error texts.
-    pub rule: Rule,
+    pub rule: Rule<'a>,
 }
 
-/// The rule that a decision rests on.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Rule {
+/// The rule that a decision rests on. It borrows the names: decisions are made for each command, and all shards decide by the same rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule<'a> {
     /// The namespace gives it to everyone.
-    NamespaceAnonymous(Arc<str>),
+    NamespaceAnonymous(&'a str),
     /// The namespace gives it to everyone with a credential.
-    NamespaceAuthenticated(Arc<str>),
+    NamespaceAuthenticated(&'a str),
     /// A grant of the credential gives it.
-    Grant(Pattern),
+    Grant(&'a Pattern),
     /// A grant covers the name, but not the namespace's protected prefix.
     Protected {
         /// The namespace.
-        namespace: Arc<str>,
+        namespace: &'a str,
         /// The grant that would have matched.
-        pattern: Pattern,
+        pattern: &'a Pattern,
     },
     /// Nothing gives it.
-    NoRule(Arc<str>),
+    NoRule(&'a str),
     /// It is the inbox of a seat, which no grant opens.
     Inbox,
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for Rule<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NamespaceAnonymous(name) => write!(f, "namespace `{name}` allows it to everyone (its `anonymous` setting)"),
@@ -223,16 +223,16 @@ impl fmt::Display for Rule {
 }
 
 /// Whether `principal` may do `wanted` with `channel`, and why.
-pub fn decide(app: &App, principal: &Principal, channel: &ChannelName, wanted: Permissions) -> Decision {
+pub fn decide<'a>(app: &'a App, principal: &'a Principal, channel: &ChannelName, wanted: Permissions) -> Decision<'a> {
     if channel.is_inbox() {
         return Decision { allowed: false, rule: Rule::Inbox };
     }
     let namespace = app.namespaces.of(channel);
     if namespace.anonymous.contains(wanted) {
-        return Decision { allowed: true, rule: Rule::NamespaceAnonymous(namespace.name.clone()) };
+        return Decision { allowed: true, rule: Rule::NamespaceAnonymous(&namespace.name) };
     }
     if principal.authenticated_for(wanted) && namespace.authenticated.contains(wanted) {
-        return Decision { allowed: true, rule: Rule::NamespaceAuthenticated(namespace.name.clone()) };
+        return Decision { allowed: true, rule: Rule::NamespaceAuthenticated(&namespace.name) };
     }
     let mut shut_out = None;
     for grant in principal.grants.iter() {
@@ -240,14 +240,14 @@ pub fn decide(app: &App, principal: &Principal, channel: &ChannelName, wanted: P
             continue;
         }
         if namespace.protected && !grant.pattern.literal_prefix().starts_with(namespace.pattern.literal_prefix()) {
-            shut_out.get_or_insert_with(|| grant.pattern.clone());
+            shut_out.get_or_insert(&grant.pattern);
             continue;
         }
-        return Decision { allowed: true, rule: Rule::Grant(grant.pattern.clone()) };
+        return Decision { allowed: true, rule: Rule::Grant(&grant.pattern) };
     }
     let rule = match shut_out {
-        Some(pattern) => Rule::Protected { namespace: namespace.name.clone(), pattern },
-        None => Rule::NoRule(namespace.name.clone()),
+        Some(pattern) => Rule::Protected { namespace: &namespace.name, pattern },
+        None => Rule::NoRule(&namespace.name),
     };
     Decision { allowed: false, rule }
 }

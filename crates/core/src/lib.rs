@@ -43,7 +43,7 @@ pub use grants::{Grant, Grants, Permissions, Principal};
 pub use http::{Coding, Request, Response};
 pub use limits::Limits;
 pub use mark::{Cursor, Epoch, Mark, Position};
-pub use name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
+pub use name::{AppId, ChannelKey, ChannelName, ChannelRef, SessionId, UserId};
 pub use outbox::Outbox;
 pub use pattern::Pattern;
 pub use payload::Payload;

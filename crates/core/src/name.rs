@@ -120,10 +120,39 @@ impl ChannelKey {
     }
 }
 
-/// So that a table clones a key only when it does not know it yet.
-impl From<&Self> for ChannelKey {
-    fn from(key: &Self) -> Self {
-        key.clone()
+/// A [`ChannelKey`] that borrows its names: tables are asked with it, so that a lookup counts no references. Shards that count those of the same
+/// name take its cache line from each other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ChannelRef<'a> {
+    /// The app.
+    pub app: &'a AppId,
+    /// The channel.
+    pub channel: &'a ChannelName,
+}
+
+impl<'a> ChannelRef<'a> {
+    /// The key of `channel` in `app`.
+    pub fn new(app: &'a AppId, channel: &'a ChannelName) -> Self {
+        Self { app, channel }
+    }
+}
+
+impl hashbrown::Equivalent<ChannelKey> for ChannelRef<'_> {
+    fn equivalent(&self, key: &ChannelKey) -> bool {
+        *self.channel == key.channel && *self.app == key.app
+    }
+}
+
+impl<'a> From<&'a ChannelKey> for ChannelRef<'a> {
+    fn from(key: &'a ChannelKey) -> Self {
+        Self { app: &key.app, channel: &key.channel }
+    }
+}
+
+/// A table keeps the key itself when it does not know it yet.
+impl From<ChannelRef<'_>> for ChannelKey {
+    fn from(key: ChannelRef<'_>) -> Self {
+        Self::new(key.app, key.channel)
     }
 }
 

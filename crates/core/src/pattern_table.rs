@@ -41,7 +41,7 @@ impl PatternTable {
     /// Puts a member behind the pattern's gate and gives the pattern's place.
     pub fn gate(&mut self, key: &PatternKey, member: MemberSlot) -> u32 {
         let new = self.table.find(key).is_none();
-        let at = self.table.gate(key, member);
+        let at = self.table.gate(key, || key.clone(), member);
         if new {
             self.apps.entry(key.app.clone()).or_default().index.insert(&key.pattern, at);
         }

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use omnivox_auth::key_set::KeySet;
 use omnivox_auth::origin::PageSigns;
@@ -55,9 +56,15 @@ impl AppEntry {
     }
 }
 
+/// All apps.
+type Apps = BTreeMap<AppId, Arc<AppEntry>>;
+
 /// The hub of one node.
 pub struct Hub {
-    apps: RwLock<BTreeMap<AppId, Arc<AppEntry>>>,
+    /// Looked at without counting references: the shards would take the counts from each other.
+    apps: ArcSwap<Apps>,
+    /// Held while the apps are replaced.
+    replacing: Mutex<()>,
     log: Arc<dyn Log>,
     presence: Arc<dyn Presence>,
     limits: Arc<Limits>,
@@ -147,7 +154,8 @@ impl Hub {
     pub fn new(apps: Vec<Settings>, log: Arc<dyn Log>, presence: Arc<dyn Presence>, limits: Arc<Limits>, clock: Clock) -> Self {
         let quotas = Arc::new(Quotas::new(limits.clone()));
         let hub = Self {
-            apps: RwLock::default(),
+            apps: ArcSwap::default(),
+            replacing: Mutex::default(),
             log,
             presence,
             limits,
@@ -171,7 +179,8 @@ impl Hub {
 
     /// Takes over new settings of all apps. What an app remembers stays: used tickets, revocations.
     pub fn replace_apps(&self, settings: Vec<Settings>) {
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let apps = self.apps.load();
         let entries = settings.into_iter().map(|mut settings| {
             if let Some(known) = apps.get(&settings.app.id) {
                 let sets: Vec<_> = known.authenticator.key_sets().cloned().collect();
@@ -181,8 +190,8 @@ impl Hub {
             let memory = known.unwrap_or_else(|| Arc::new(Memory::new(settings.memory)));
             (settings.app.id.clone(), Arc::new(AppEntry::new(settings, memory)))
         });
-        *apps = entries.collect();
-        drop(apps);
+        self.apps.store(Arc::new(entries.collect()));
+        drop(replacing);
         self.tell_replaced();
     }
 
@@ -198,7 +207,7 @@ impl Hub {
 
     /// The key sets of all apps.
     pub fn key_sets(&self) -> Vec<Arc<KeySet>> {
-        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        let apps = self.apps.load();
         apps.values().flat_map(|entry| entry.authenticator.key_sets().cloned()).collect()
     }
 
@@ -293,7 +302,7 @@ impl Hub {
 
     /// An app.
     pub fn app(&self, id: &AppId) -> Option<Arc<AppEntry>> {
-        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.apps.load().get(id).cloned()
     }
 
     /// Runs a command. Ready at once unless a broker or a back end has to be asked.
@@ -306,11 +315,12 @@ impl Hub {
             return if self.hooks.any() {
                 self.connect_asking(connect, caller).map(Started::Later)
             } else {
-                let reply = self.connect(connect, caller.principal.as_deref())?;
+                let reply = self.connect(connect, caller.principal.as_deref(), shard)?;
                 Ok(Started::Done(Some(Ok(Outcome::Reply(reply)))))
             };
         }
-        let (principal, entry) = self.known(caller)?;
+        let apps = self.apps.load();
+        let (principal, entry) = known(&apps, caller)?;
         let door = Door { hub: self, app: &entry.app, principal, caller };
         let running = match command {
             Command::Connect(_) => Err(Denied::Invalid("connect was handled above".into())),
@@ -328,7 +338,7 @@ impl Hub {
             Command::Channels(prefix) => door.channels(&prefix),
             Command::Manage(manage) => door.manage(*manage),
             Command::Connections(user) => door.connections(user),
-            Command::Ticket => door.ticket(&entry),
+            Command::Ticket => door.ticket(entry),
             Command::Seat(seat) => door.seat(*seat),
             Command::Signal(signal) => door.signal(*signal),
             Command::Ice(wish) => door.ice(*wish),
@@ -339,17 +349,10 @@ impl Hub {
         running.map(Started::Later)
     }
 
-    /// Who runs a command, and the app.
-    fn known<'c>(&self, caller: &'c Caller) -> Result<(&'c Principal, Arc<AppEntry>), Denied> {
-        let principal =
-            caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
-        let entry = self.app(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
-        Ok((principal, entry))
-    }
-
     /// Goes on with a command whose caller had to be asked about.
     pub(crate) fn with_door<T>(self: &Arc<Self>, caller: &Caller, work: impl FnOnce(&Door<'_>) -> Result<T, Denied>) -> Result<T, Denied> {
-        let (principal, entry) = self.known(caller)?;
+        let apps = self.apps.load();
+        let (principal, entry) = known(&apps, caller)?;
         work(&Door { hub: self, app: &entry.app, principal, caller })
     }
 
@@ -358,8 +361,9 @@ impl Hub {
         self.clock.clone()
     }
 
-    fn connect(&self, connect: &Connect, current: Option<&Principal>) -> Result<Reply, Denied> {
-        let (entry, principal) = self.identify(connect, current, false).map_err(|stranger| match stranger {
+    fn connect(&self, connect: &Connect, current: Option<&Principal>, shard: u16) -> Result<Reply, Denied> {
+        let apps = self.apps.load();
+        let (entry, principal) = self.identify_in(&apps, connect, current, false, shard).map_err(|stranger| match stranger {
             Stranger::Known(denied) => denied,
             Stranger::Unknown(error) => error.into(),
         })?;
@@ -374,15 +378,28 @@ impl Hub {
         connect: &Connect,
         current: Option<&Principal>,
         another: bool,
+        shard: u16,
     ) -> Result<(Arc<AppEntry>, Arc<Principal>), Stranger> {
-        let now_ms = self.now_ms();
-        let verify = |entry: &AppEntry| match current.filter(|_| !another) {
-            Some(current) => entry.authenticator.refresh(current, &connect.credential, now_ms).map(Arc::new),
-            None => entry.authenticator.verify_shared(&connect.credential, now_ms),
+        let apps = self.apps.load();
+        self.identify_in(&apps, connect, current, another, shard).map(|(entry, principal)| (entry.clone(), principal))
+    }
+
+    fn identify_in<'a>(
+        &self,
+        apps: &'a Apps,
+        connect: &Connect,
+        current: Option<&Principal>,
+        another: bool,
+        shard: u16,
+    ) -> Result<(&'a Arc<AppEntry>, Arc<Principal>), Stranger> {
+        let verify = |entry: &AppEntry| match (&connect.credential, current.filter(|_| !another)) {
+            (credential, Some(current)) => entry.authenticator.refresh(current, credential, self.now_ms()).map(Arc::new),
+            (Credential::Anonymous, None) => entry.authenticator.anonymous(shard),
+            (credential, None) => entry.authenticator.verify(credential, self.now_ms()).map(Arc::new),
         };
         let mut refusal: Option<AuthError> = None;
-        for entry in self.candidates(connect, current).map_err(Stranger::Known)? {
-            match verify(&entry) {
+        for entry in candidates(apps, connect, current).map_err(Stranger::Known)? {
+            match verify(entry) {
                 Ok(principal) => {
                     // A ticket may be older than the settings.
                     self.hooks.still_vouch(&principal).map_err(Stranger::Known)?;
@@ -400,22 +417,30 @@ impl Hub {
         Err(refusal.map_or_else(nobody, Stranger::Unknown))
     }
 
-    /// The apps whose credential it may be.
-    fn candidates(&self, connect: &Connect, current: Option<&Principal>) -> Result<SmallVec<[Arc<AppEntry>; 1]>, Denied> {
-        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = current {
-            return Ok(apps.get(&current.app).cloned().into_iter().collect());
-        }
-        if connect.credential != Credential::Anonymous {
-            return Ok(apps.values().cloned().collect());
-        }
-        let open: SmallVec<[_; 1]> = apps.values().filter(|entry| entry.app.open).cloned().collect();
-        match open.len() {
-            0 => Ok(apps.values().take(1).cloned().collect()),
-            1 => Ok(open),
-            _ => Err(Denied::Unauthorized(
-                "several apps are `open`, so a credential must say which one is meant; send a token or a key".into(),
-            )),
+}
+
+/// Who runs a command, and the app.
+fn known<'a>(apps: &'a Apps, caller: &'a Caller) -> Result<(&'a Principal, &'a Arc<AppEntry>), Denied> {
+    let principal =
+        caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
+    let entry = apps.get(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
+    Ok((principal, entry))
+}
+
+/// The apps whose credential it may be.
+fn candidates<'a>(apps: &'a Apps, connect: &Connect, current: Option<&Principal>) -> Result<SmallVec<[&'a Arc<AppEntry>; 1]>, Denied> {
+    if let Some(current) = current {
+        return Ok(apps.get(&current.app).into_iter().collect());
+    }
+    if connect.credential != Credential::Anonymous {
+        return Ok(apps.values().collect());
+    }
+    let open: SmallVec<[_; 1]> = apps.values().filter(|entry| entry.app.open).collect();
+    match open.len() {
+        0 => Ok(apps.values().take(1).collect()),
+        1 => Ok(open),
+        _ => {
+            Err(Denied::Unauthorized("several apps are `open`, so a credential must say which one is meant; send a token or a key".into()))
         }
     }
 }

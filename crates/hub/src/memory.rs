@@ -8,10 +8,12 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use omnivox_core::Limits;
@@ -23,7 +25,7 @@ use omnivox_core::engine::{
 use omnivox_core::event::Member;
 use omnivox_core::history::History;
 use omnivox_core::mark::{Cursor, Epoch, Mark, Position};
-use omnivox_core::name::{AppId, ChannelKey, ChannelName, SessionId};
+use omnivox_core::name::{AppId, ChannelKey, ChannelName, ChannelRef, SessionId};
 use omnivox_core::presence::PresenceSet;
 use omnivox_core::publication::{Audience, Draft, NAME_TAG, Place, Publication};
 use smallvec::SmallVec;
@@ -36,7 +38,7 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Logs and presence sets in memory.
 pub struct MemoryEngine {
     stripes: Box<[Mutex<Stripe>]>,
-    apps: RwLock<HashMap<AppId, Arc<AppLog>, foldhash::fast::RandomState>>,
+    apps: ArcSwap<Apps>,
     hasher: foldhash::fast::RandomState,
     announcer: Arc<dyn Announcer>,
     witness: Option<Arc<dyn Witness>>,
@@ -61,11 +63,34 @@ struct Channel {
     touched_ms: u64,
 }
 
+/// The apps that have been heard of. Few come, and none goes, so the whole is replaced when one comes.
+#[derive(Clone, Default)]
+struct Apps {
+    places: HashMap<AppId, usize, foldhash::fast::RandomState>,
+    logs: Vec<Arc<AppLog>>,
+}
+
+/// An app's log, held without counting a reference: shards that subscribe at the same time would take that count from each other.
+struct AppRef {
+    apps: Guard<Arc<Apps>>,
+    place: usize,
+}
+
+impl Deref for AppRef {
+    type Target = AppLog;
+
+    fn deref(&self) -> &AppLog {
+        &self.apps.logs[self.place]
+    }
+}
+
 /// What all channels of an app share.
 struct AppLog {
     epoch: Epoch,
-    /// The stamp of the last publication.
-    sequencer: Mutex<u64>,
+    /// Held while a publication is numbered, kept and announced.
+    sequencer: Mutex<()>,
+    /// The stamp of the last publication that was announced; the sequencer's holder changes it.
+    stamp: AtomicU64,
     /// The largest stamp that a forgotten channel held.
     forgotten_stamp: AtomicU64,
     /// The shards that have patterns.
@@ -100,6 +125,18 @@ impl Names {
 }
 
 impl AppLog {
+    /// The stamp up to which everything is announced, or being announced by somebody who holds the stripe of its channel. Whoever wants to know
+    /// of every channel at once takes the sequencer for it.
+    fn stamp(&self) -> u64 {
+        self.stamp.load(Ordering::Acquire)
+    }
+
+    /// Where the app stands when nobody is in the midst of a publication.
+    fn cursor(&self) -> Cursor {
+        let _nobody = lock(&self.sequencer);
+        Cursor { epoch: self.epoch, stamp: self.stamp() }
+    }
+
     fn watchers(&self) -> ShardSet {
         ShardSet(self.watchers.load(Ordering::SeqCst))
     }
@@ -129,7 +166,7 @@ impl MemoryEngine {
     pub fn new(announcer: Arc<dyn Announcer>, limits: Arc<Limits>, clock: Clock, seed: u64) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
-            apps: RwLock::default(),
+            apps: ArcSwap::default(),
             hasher: foldhash::fast::RandomState::default(),
             announcer,
             witness: None,
@@ -175,33 +212,42 @@ impl MemoryEngine {
         self.channels.load(Ordering::Relaxed)
     }
 
-    fn app(&self, app: &AppId) -> Arc<AppLog> {
-        if let Some(log) = self.apps.read().unwrap_or_else(PoisonError::into_inner).get(app) {
-            return log.clone();
-        }
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || {
-            Arc::new(AppLog {
+    /// The log of an app; the first time it is made.
+    fn app(&self, id: &AppId) -> AppRef {
+        loop {
+            let apps = self.apps.load();
+            if let Some(place) = apps.places.get(id).copied() {
+                return AppRef { apps, place };
+            }
+            let fresh = Arc::new(AppLog {
                 epoch: self.epochs.next(),
-                sequencer: Mutex::new(0),
+                sequencer: Mutex::default(),
+                stamp: AtomicU64::new(0),
                 forgotten_stamp: AtomicU64::new(0),
                 watchers: AtomicU64::new(0),
                 names: Mutex::default(),
-            })
-        };
-        apps.entry(app.clone()).or_insert_with(fresh).clone()
+            });
+            self.apps.rcu(|apps| {
+                let mut apps = Apps::clone(apps);
+                if !apps.places.contains_key(id) {
+                    apps.places.insert(id.clone(), apps.logs.len());
+                    apps.logs.push(fresh.clone());
+                }
+                apps
+            });
+        }
     }
 
-    fn stripe_index(&self, key: &ChannelKey) -> usize {
+    fn stripe_index(&self, key: ChannelRef<'_>) -> usize {
         self.hasher.hash_one(key) as usize % STRIPES
     }
 
-    fn stripe(&self, key: &ChannelKey) -> MutexGuard<'_, Stripe> {
-        lock(&self.stripes[self.stripe_index(key)])
+    fn stripe<'k>(&self, key: impl Into<ChannelRef<'k>>) -> MutexGuard<'_, Stripe> {
+        lock(&self.stripes[self.stripe_index(key.into())])
     }
 
-    fn channel<'a>(&self, stripe: &'a mut Stripe, key: &ChannelKey, app: &AppLog) -> Result<&'a mut Channel, EngineError> {
-        let vacant = match stripe.channels.entry_ref(key) {
+    fn channel<'a>(&self, stripe: &'a mut Stripe, key: ChannelRef<'_>, app: &AppLog) -> Result<&'a mut Channel, EngineError> {
+        let vacant = match stripe.channels.entry_ref(&key) {
             EntryRef::Occupied(known) => return Ok(known.into_mut()),
             EntryRef::Vacant(vacant) => vacant,
         };
@@ -210,23 +256,24 @@ impl MemoryEngine {
             let words = format!("the server has {} channels already; raise the limit or let channels expire", self.limits.channels_max);
             return Err(EngineError::Limit { setting: "channels_max", words: words.into() });
         }
-        Ok(vacant.insert(Channel {
+        let fresh = Channel {
             history: History::new(self.epochs.next(), app.forgotten_stamp.load(Ordering::Relaxed)),
             retention: Retention::default(),
             shards: ShardSet::default(),
             presence: PresenceSet::default(),
             recent_ids: None,
             touched_ms: (self.clock)(),
-        }))
+        };
+        Ok(vacant.insert_with_key(key.into(), fresh))
     }
 
     fn publish_now(&self, app_id: &AppId, draft: Draft, retention: Retention) -> Result<Published, EngineError> {
         let app = self.app(app_id);
-        let keys: SmallVec<[ChannelKey; 1]> = draft.channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
+        let keys: SmallVec<[ChannelRef<'_>; 1]> = draft.channels.iter().map(|channel| ChannelRef::new(app_id, channel)).collect();
         let mut guards = self.lock_all(&keys);
         let now_ms = (self.clock)();
         for (at, key) in keys.iter().enumerate() {
-            let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
+            let channel = self.channel(guards.of(self.stripe_index(*key)), *key, &app)?;
             channel.retention = retention;
             if at == 0
                 && let Some(id) = &draft.id
@@ -241,7 +288,7 @@ impl MemoryEngine {
         let mut places: SmallVec<[Place; 1]> = SmallVec::with_capacity(keys.len());
         let mut shards = ShardSet::default();
         for key in &keys {
-            let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
+            let channel = self.channel(guards.of(self.stripe_index(*key)), *key, &app)?;
             let top = channel.history.top();
             shards = shards.union(channel.shards);
             places.push(Place {
@@ -250,18 +297,22 @@ impl MemoryEngine {
                 previous: top.offset,
             });
         }
-        let mut stamp = lock(&app.sequencer);
-        *stamp += 1;
-        let cursor = Cursor { epoch: app.epoch, stamp: *stamp };
+        drop(keys);
+        let sequencer = lock(&app.sequencer);
+        let cursor = Cursor { epoch: app.epoch, stamp: app.stamp() + 1 };
+        // Before anyone hears of it, so that nobody's mark is ahead of the log.
+        app.stamp.store(cursor.stamp, Ordering::Release);
         let publication = Arc::new(Publication { app: app_id.clone(), draft, places, cursor, at_ms: now_ms });
-        for (place, key) in keys.iter().enumerate() {
+        let keys = || publication.places.iter().map(|place| ChannelRef::new(app_id, &place.channel));
+        for (place, key) in keys().enumerate() {
             let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
             channel.touched_ms = now_ms;
             channel.history.push(publication.clone(), place, &retention);
         }
         let published = Published { places: publication.places.clone(), cursor, duplicate: false };
         if let Some(id) = &publication.draft.id {
-            let channel = self.channel(guards.of(self.stripe_index(&keys[0])), &keys[0], &app)?;
+            let first = ChannelRef::new(app_id, &publication.places[0].channel);
+            let channel = self.channel(guards.of(self.stripe_index(first)), first, &app)?;
             channel.recent_ids.get_or_insert_default().remember(id.clone(), now_ms, published.clone(), &self.limits);
         }
         if let Some((_, name)) = publication.draft.tags.as_deref().and_then(|tags| tags.iter().find(|(key, _)| *key == NAME_TAG)) {
@@ -270,18 +321,18 @@ impl MemoryEngine {
         if let Some(witness) = &self.witness {
             witness.published(&publication);
         }
-        // Read while the stamp is held: whoever begins to watch later begins behind this stamp.
+        // Read while the sequencer is held: whoever begins to watch later begins behind this stamp.
         let shards = shards.union(app.watchers());
         if !shards.is_empty() {
             self.announcer.announce(shards, Announcement::Publication(publication));
         }
-        drop(stamp);
+        drop(sequencer);
         Ok(published)
     }
 
     /// Takes the stripes of all keys, in order of their numbers so that two publishers never wait for each other in a circle.
-    fn lock_all(&self, keys: &[ChannelKey]) -> Guards<'_> {
-        let mut indices: SmallVec<[usize; 1]> = keys.iter().map(|key| self.stripe_index(key)).collect();
+    fn lock_all(&self, keys: &[ChannelRef<'_>]) -> Guards<'_> {
+        let mut indices: SmallVec<[usize; 1]> = keys.iter().map(|key| self.stripe_index(*key)).collect();
         indices.sort_unstable();
         indices.dedup();
         Guards(indices.into_iter().map(|index| (index, lock(&self.stripes[index]))).collect())
@@ -290,33 +341,36 @@ impl MemoryEngine {
     fn join(&self, app_id: &AppId, joining: &Joining<'_>) -> Result<Joined, EngineError> {
         let Joining { channels, watch, shard, since, most } = *joining;
         let app = self.app(app_id);
-        let keys: SmallVec<[ChannelKey; 1]> = channels.iter().map(|channel| ChannelKey::new(app_id, channel)).collect();
+        let keys: SmallVec<[ChannelRef<'_>; 1]> = channels.iter().map(|channel| ChannelRef::new(app_id, channel)).collect();
         let mut floors: SmallVec<[Position; 1]> = SmallVec::with_capacity(keys.len());
-        // The stripe of an only channel is held for all of it, then the sequencer is taken behind it: the order of publishers.
+        // The stripe of an only channel is held for all of it.
         let mut held = None;
         for (at, key) in keys.iter().enumerate() {
-            let mut stripe = self.stripe(key);
-            match self.channel(&mut stripe, key, &app) {
+            let mut stripe = self.stripe(*key);
+            match self.channel(&mut stripe, *key, &app) {
                 Ok(channel) => {
-                    self.occupy(key, channel, shard);
+                    self.occupy(*key, channel, shard);
                     floors.push(channel.history.top());
                     held = (keys.len() == 1).then_some(stripe);
                 }
                 Err(error) => {
                     drop(stripe);
-                    keys[..at].iter().for_each(|key| self.unsubscribe(key, shard));
+                    keys[..at].iter().for_each(|key| self.vacate(*key, shard));
                     return Err(error);
                 }
             }
         }
-        if watch.is_some() {
+        // Everything that gets a later stamp will be announced to the shard, because its interest is known by now: whoever publishes to a channel
+        // learns of it with the stripe, and of a watch with the sequencer.
+        let cursor = if watch.is_some() {
             app.watchers.fetch_or(1 << shard, Ordering::SeqCst);
-        }
-        // Everything that gets a later stamp will be announced to the shard, because its interest is known by now.
-        let cursor = Cursor { epoch: app.epoch, stamp: *lock(&app.sequencer) };
+            app.cursor()
+        } else {
+            Cursor { epoch: app.epoch, stamp: app.stamp() }
+        };
         let now_ms = (self.clock)();
         let mut joined = Joined { cursor, channels: SmallVec::new(), watch_gap: false, missed: Vec::new(), more: false };
-        for (key, floor) in keys.iter().zip(floors) {
+        for (key, floor) in keys.into_iter().zip(floors) {
             let mut stripe = held.take().unwrap_or_else(|| self.stripe(key));
             let channel = self.channel(&mut stripe, key, &app)?;
             let retention = channel.retention;
@@ -333,7 +387,7 @@ impl MemoryEngine {
         if let Some(watch) = watch {
             self.catch_up(app_id, &app, joining, watch, &mut joined);
         }
-        if keys.len() > 1 || watch.is_some() {
+        if channels.len() > 1 || watch.is_some() {
             joined.missed.sort_by_key(|(publication, _)| publication.cursor.stamp);
             joined.missed.dedup_by_key(|(publication, _)| publication.cursor.stamp);
         }
@@ -389,7 +443,7 @@ impl MemoryEngine {
     fn history_now(&self, key: &ChannelKey, query: HistoryQuery) -> HistoryPage {
         let app = self.app(&key.app);
         let mut stripe = self.stripe(key);
-        let cursor = Cursor { epoch: app.epoch, stamp: *lock(&app.sequencer) };
+        let cursor = app.cursor();
         let Some(channel) = stripe.channels.get_mut(key) else {
             let gap = matches!(query.since, Some(Mark::Position(_))) || matches!(query.since, Some(Mark::Offset(offset)) if offset > 0);
             return HistoryPage { publications: Vec::new(), position: Position { epoch: Epoch(0), offset: 0 }, gap, more: false };
@@ -423,11 +477,23 @@ impl MemoryEngine {
     }
 
     /// A shard has subscribers of the channel, perhaps the first.
-    fn occupy(&self, key: &ChannelKey, channel: &mut Channel, shard: u16) {
+    fn occupy(&self, key: ChannelRef<'_>, channel: &mut Channel, shard: u16) {
         if let Some(witness) = self.witness.as_ref().filter(|_| channel.shards.is_empty()) {
-            witness.occupied(key, true);
+            witness.occupied(&ChannelKey::from(key), true);
         }
         channel.shards.insert(shard);
+    }
+
+    /// A shard has no more subscribers of the channel.
+    fn vacate(&self, key: ChannelRef<'_>, shard: u16) {
+        if let Some(channel) = self.stripe(key).channels.get_mut(&key) {
+            let was_occupied = !channel.shards.is_empty();
+            channel.shards.remove(shard);
+            channel.touched_ms = (self.clock)();
+            if let Some(witness) = self.witness.as_ref().filter(|_| was_occupied && channel.shards.is_empty()) {
+                witness.occupied(&ChannelKey::from(key), false);
+            }
+        }
     }
 }
 
@@ -481,18 +547,11 @@ impl Log for MemoryEngine {
     fn locate(&self, app: &AppId, name: &str) -> Task<(Option<Cursor>, Cursor)> {
         let log = self.app(app);
         let found = lock(&log.names).stamps.get(name).map(|stamp| Cursor { epoch: log.epoch, stamp: *stamp });
-        ready(Ok((found, Cursor { epoch: log.epoch, stamp: *lock(&log.sequencer) })))
+        ready(Ok((found, log.cursor())))
     }
 
     fn unsubscribe(&self, key: &ChannelKey, shard: u16) {
-        if let Some(channel) = self.stripe(key).channels.get_mut(key) {
-            let was_occupied = !channel.shards.is_empty();
-            channel.shards.remove(shard);
-            channel.touched_ms = (self.clock)();
-            if let Some(witness) = self.witness.as_ref().filter(|_| was_occupied && channel.shards.is_empty()) {
-                witness.occupied(key, false);
-            }
-        }
+        self.vacate(key.into(), shard);
     }
 
     fn history(&self, key: &ChannelKey, query: HistoryQuery) -> Task<HistoryPage> {
@@ -521,7 +580,7 @@ impl Log for MemoryEngine {
 
     fn direct(&self, app: &AppId, draft: Draft) -> Task<()> {
         let log = self.app(app);
-        let cursor = Cursor { epoch: log.epoch, stamp: *lock(&log.sequencer) };
+        let cursor = log.cursor();
         let publication = Publication { app: app.clone(), draft, places: SmallVec::new(), cursor, at_ms: (self.clock)() };
         self.announcer.announce(concerned_by(&publication.draft.audience), Announcement::Direct(Arc::new(publication)));
         ready(Ok(()))
@@ -542,7 +601,7 @@ impl Presence for MemoryEngine {
     fn enter(&self, key: &ChannelKey, member: Member, update_only: bool, most: usize) -> Task<()> {
         let app = self.app(&key.app);
         let mut stripe = self.stripe(key);
-        let channel = match self.channel(&mut stripe, key, &app) {
+        let channel = match self.channel(&mut stripe, key.into(), &app) {
             Ok(channel) => channel,
             Err(error) => return ready(Err(error)),
         };

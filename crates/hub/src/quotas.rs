@@ -147,13 +147,13 @@ impl Quotas {
         settings.zip(&self.breaches).map(|(setting, count)| (setting, count.load(Ordering::Relaxed)))
     }
 
-    /// The share of a session of a client at that address, if the address is the client's.
-    pub fn share(self: &Arc<Self>, address: Option<IpAddr>) -> Share {
+    /// The share of a session of a client at that address, if the address is the client's. Nobody asks for it when nothing is counted.
+    pub fn share(self: &Arc<Self>, address: impl FnOnce() -> Option<IpAddr>) -> Share {
         if !self.any.load(Ordering::Relaxed) {
             return Share::default();
         }
         let limits = self.limits();
-        let address = address.map(|address| self.account(Subject::Address(counted_as(address))));
+        let address = address().map(|address| self.account(Subject::Address(counted_as(address))));
         Share(Some(Arc::new(Taken {
             quotas: self.clone(),
             limits,

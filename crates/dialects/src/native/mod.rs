@@ -212,7 +212,7 @@ impl Native {
                     inbox: parameters.first("inbox").map(Into::into),
                     limit: parameters.number("limit")?.unwrap_or(limits.history_page_max).clamp(1, limits.history_page_max),
                 };
-                return Ok(one_shot(Box::new(poll::PollSession::new(self.settings.clone(), context.dialect, wanted))));
+                return Ok(one_shot(Box::new(poll::PollSession::new(&self.settings, context.dialect, wanted))));
             }
             Service::Transport(Transport::Publish) => api::Call::publish(request, limits)?,
             Service::History => api::Call::history(&parameters, limits)?,

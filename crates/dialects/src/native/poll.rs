@@ -4,7 +4,6 @@
 //!
 //! Invariant: an answer's `last` is such that asking again with it loses nothing and repeats nothing.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omnivox_core::command::{Delivery, Replay, Subscribe, Subscribed};
@@ -21,9 +20,14 @@ use super::{NativeSettings, formats};
 
 /// One poll.
 pub(super) struct PollSession {
-    settings: Arc<NativeSettings>,
     dialect: u8,
     wanted: Wanted,
+    /// Whether only a cursor says where the client stands.
+    several: bool,
+    /// At most so many events in an answer.
+    events_max: usize,
+    /// And about so many bytes.
+    bytes_max: usize,
     exchange: Option<ExchangeId>,
     /// Until when it is held, once it is.
     until: Option<Instant>,
@@ -64,13 +68,16 @@ impl Wanted {
 
 impl PollSession {
     /// A session for a request.
-    pub(super) fn new(settings: Arc<NativeSettings>, dialect: u8, wanted: Wanted) -> Self {
-        Self { settings, dialect, exchange: None, until: None, kept: None, last: wanted.last, wanted }
+    pub(super) fn new(settings: &NativeSettings, dialect: u8, wanted: Wanted) -> Self {
+        let (events_max, bytes_max) = (settings.limits.history_page_max, settings.limits.outbox_bytes_soft);
+        Self { dialect, several: false, events_max, bytes_max, exchange: None, until: None, kept: None, last: wanted.last, wanted }
     }
 
-    fn subscribe(&self) -> Command {
-        let wanted = &self.wanted;
-        let format = match (wanted.several(), wanted.limit < self.settings.limits.history_page_max) {
+    /// The subscribe takes the names along; a poll that is held keeps none of them.
+    fn subscribe(&mut self) -> Command {
+        let wanted = &mut self.wanted;
+        self.several = wanted.several();
+        let format = match (self.several, wanted.limit < self.events_max) {
             (false, false) => formats::POLL_POSITIONS,
             (true, false) => formats::POLL_CURSORS,
             (false, true) => formats::POLL_POSITION,
@@ -79,8 +86,8 @@ impl PollSession {
         let qualifier = wanted.cors.allowed_origin().cloned();
         let key = EncodingKey { dialect: self.dialect, format, framing: Framing::Answer, qualifier };
         Command::Subscribe(Box::new(Subscribe {
-            channels: wanted.channels.clone(),
-            patterns: wanted.patterns.clone(),
+            channels: std::mem::take(&mut wanted.channels),
+            patterns: std::mem::take(&mut wanted.patterns),
             since: wanted.last,
             delivery: Delivery::Once(key),
             presence: false,
@@ -89,14 +96,14 @@ impl PollSession {
     }
 
     fn on_subscribed(&mut self, now: Instant, mut subscribed: Subscribed, actions: &mut Actions) {
-        let several = self.wanted.several();
+        let several = self.several;
         let mark = |(publication, place): &Placed| {
             if several { Mark::Cursor(publication.cursor) } else { Mark::Position(publication.places[*place].position) }
         };
         let top = if several { Mark::Cursor(subscribed.cursor) } else { Mark::Position(subscribed.channels[0].position) };
         let gap = subscribed.gap();
         if self.wanted.last.is_some() && (gap || !subscribed.missed.is_empty()) {
-            let most = self.wanted.limit.min(render::fitting(&subscribed.missed, self.settings.limits.outbox_bytes_soft));
+            let most = self.wanted.limit.min(render::fitting(&subscribed.missed, self.bytes_max));
             let more = subscribed.more || subscribed.missed.len() > most;
             subscribed.missed.truncate(most);
             self.last = Some(subscribed.missed.last().filter(|_| more).map_or(top, mark));

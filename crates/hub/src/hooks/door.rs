@@ -94,7 +94,7 @@ impl Hub {
     /// Lets somebody in who may have to be asked about.
     pub(crate) fn connect_asking(self: &Arc<Self>, connect: &Connect, caller: &Caller) -> Result<Running, Denied> {
         let current = caller.principal.clone();
-        let (principal, hook, stranger) = match self.identify(connect, current.as_deref(), true) {
+        let (principal, hook, stranger) = match self.identify(connect, current.as_deref(), true, caller.session.shard) {
             Ok((entry, principal)) => {
                 admit_page(&entry.app, connect)?;
                 let hook = self.hooks.of(&principal.app, HookEvent::Connect).into_iter().next();

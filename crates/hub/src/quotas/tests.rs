@@ -23,7 +23,7 @@ fn address(last: u8) -> Option<IpAddr> {
 type Comer = (u8, &'static str, &'static str);
 
 fn come(quotas: &Arc<Quotas>, (last, app, user): Comer, now_ms: u64) -> Result<Share, Denied> {
-    let share = quotas.share(address(last));
+    let share = quotas.share(|| address(last));
     share.admit(&principal(app, user), now_ms).map(|()| share)
 }
 
@@ -202,7 +202,7 @@ fn who_was_sent_too_much_may_not_come_before_that_is_paid_for() {
         }
     }
     let quotas = quotas(|limits| limits.bytes_in_per_user_per_second_max = Some(100));
-    let (large, small) = (quotas.share(None), quotas.share(None));
+    let (large, small) = (quotas.share(|| None), quotas.share(|| None));
     assert!(large.arrived(101, 0).is_none() && small.arrived(1, 0).is_none(), "nobody knows whose bytes they are");
     assert!(large.admit(&principal("shop", "ana"), 0).is_ok(), "more than a second's worth goes when nothing else went");
     assert_eq!(setting(small.admit(&principal("shop", "ana"), 0)), Some("bytes_in_per_user_per_second_max"));
@@ -218,7 +218,7 @@ fn without_limits_nothing_is_remembered_and_the_quiet_are_forgotten() {
     assert!(come(&unlimited, (1, "shop", "ana"), 0).unwrap().counts(), "whoever comes from now on is counted");
     let limited = quotas(|limits| limits.publications_per_user_per_second_max = Some(1));
     for number in 0..5000_u64 {
-        let share = limited.share(None);
+        let share = limited.share(|| None);
         share.admit(&principal("shop", &number.to_string()), number * 2000).unwrap();
         assert!(share.publish(1, number * 2000).is_ok());
     }

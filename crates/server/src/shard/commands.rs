@@ -12,11 +12,11 @@ use omnivox_core::command::{Command, Denied, Enter, Replay, Reply, Subscribe, Su
 use omnivox_core::engine::Joined;
 use omnivox_core::event::Event;
 use omnivox_core::grants::Principal;
-use omnivox_core::name::{ChannelKey, ChannelName, SessionId};
+use omnivox_core::name::{ChannelName, ChannelRef, SessionId};
 use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::Input;
 use omnivox_core::{Draft, Pattern, Publication};
-use omnivox_hub::hub::{Caller, Outcome};
+use omnivox_hub::hub::Outcome;
 use omnivox_hub::traces;
 use smallvec::SmallVec;
 
@@ -71,24 +71,14 @@ impl Shard {
 
     fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
         let session = self.session_id(at);
-        let common = self.common.clone();
-        let Some(slot) = self.slot(at) else { return };
-        let dialect = common.router.dialect(slot.dialect).name();
-        let caller = Caller {
-            session,
-            principal: slot.principal.clone(),
-            subscriptions: slot.subscriptions(),
-            quota: slot.quota.clone(),
-            dialect,
-            remote: Some(slot.remote),
-        };
-        if let Command::Admit(_, admitted) = &command {
-            slot.admitted.get_or_insert_default().extend(admitted.iter().cloned());
-        }
         let (span, trace) = self.span_of(at, &command).unwrap_or_default();
         let _entered = trace.clone().map(traces::enter);
         let after = self.before(at, session, &mut command);
-        let mut running = common.hub.run(&caller, command, self.id);
+        let Self { sessions, common, id, .. } = self;
+        let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation) else { return };
+        let caller = slot.lend_caller(session, common.router.dialect(slot.dialect).name());
+        let mut running = common.hub.run(&caller, command, *id);
+        slot.take_back(caller);
         match Pin::new(&mut running).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
                 span.into_iter().for_each(|span| Tracer::conclude(span, &result));
@@ -140,19 +130,12 @@ impl Shard {
     fn before(&mut self, at: SlotRef, session: SessionId, command: &mut Command) -> After {
         match command {
             Command::Connect(_) => After::Connect,
-            Command::Subscribe(subscribe) | Command::Admit(subscribe, _) => {
-                let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return After::Nothing };
-                let mut gates = Gates::default();
-                for channel in &subscribe.channels {
-                    let channels = self.table.len();
-                    gates.channels.push(self.table.gate(&ChannelKey::new(&principal.app, channel), at.slot));
-                    add(&self.metrics().local_channels, (self.table.len() - channels) as u64);
+            Command::Subscribe(subscribe) => self.gate(at, subscribe),
+            Command::Admit(subscribe, admitted) => {
+                if let Some(slot) = self.slot(at) {
+                    slot.admitted.get_or_insert_default().extend(admitted.iter().cloned());
                 }
-                for pattern in &subscribe.patterns {
-                    let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
-                    gates.patterns.push(self.patterns.gate(&key, at.slot));
-                }
-                After::Subscribe(gates)
+                self.gate(at, subscribe)
             }
             Command::Unsubscribe(channel) => {
                 self.unsubscribe(at, channel);
@@ -189,9 +172,30 @@ impl Shard {
         }
     }
 
+    /// Puts a session behind the gates of what it wants to receive.
+    fn gate(&mut self, at: SlotRef, subscribe: &Subscribe) -> After {
+        let Self { sessions, table, patterns, common, id, .. } = self;
+        let slot = sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation);
+        let Some(principal) = slot.and_then(|slot| slot.principal.as_ref()) else { return After::Nothing };
+        let mut gates = Gates::default();
+        let channels = table.len();
+        for channel in &subscribe.channels {
+            let key = ChannelRef::new(&principal.app, channel);
+            gates.channels.push(table.gate(&key, || key.into(), at.slot));
+        }
+        if table.len() > channels {
+            add(&common.metrics[usize::from(*id)].local_channels, (table.len() - channels) as u64);
+        }
+        for pattern in &subscribe.patterns {
+            let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
+            gates.patterns.push(patterns.gate(&key, at.slot));
+        }
+        After::Subscribe(gates)
+    }
+
     fn unsubscribe(&mut self, at: SlotRef, channel: &ChannelName) {
         let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
-        let Some(index) = self.table.find(&ChannelKey::new(&principal.app, channel)) else { return };
+        let Some(index) = self.table.find(&ChannelRef::new(&principal.app, channel)) else { return };
         self.give_up_seat(at, index);
     }
 
@@ -235,16 +239,26 @@ impl Shard {
     pub(super) fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
         let was_waiting =
             self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
-        let result = match (&after, result) {
-            (After::Connect, Ok(Outcome::Reply(Reply::Connected(principal)))) => self.count_connection(at, principal),
-            (_, result) => result,
-        };
-        let result = result.map(|outcome| self.take_grants(at, outcome));
+        self.conclude(at, ticket, after, result);
+        if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
+            self.start_command(at, ticket, command);
+        }
+    }
+
+    fn conclude(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
         match (after, result) {
             (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => {
                 self.join(at, ticket, &subscribe, &gates, joined);
                 self.count_subscriptions(at);
             }
+            (after, Ok(Outcome::Granted(principal, outcome))) => {
+                // What the application gave it is its own from now on.
+                if let Some(slot) = self.slot(at) {
+                    slot.principal = Some(principal);
+                }
+                self.conclude(at, ticket, after, Ok(*outcome));
+            }
+            (After::Connect, Ok(Outcome::Reply(Reply::Connected(principal)))) => self.connected(at, ticket, principal),
             (After::Subscribe(gates), Err(denied)) => {
                 self.abandon(at, &gates);
                 self.count_subscriptions(at);
@@ -259,42 +273,30 @@ impl Shard {
                 self.step(at, Input::Reply(ticket, Ok(reply)));
             }
             (_, Err(denied)) => self.step(at, Input::Reply(ticket, Err(denied))),
-            (_, Ok(Outcome::Joined(..) | Outcome::Granted(..))) => debug_assert!(false, "only a subscribe joins, and grants were taken"),
-        }
-        if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
-            self.start_command(at, ticket, command);
+            (_, Ok(Outcome::Joined(..))) => debug_assert!(false, "only a subscribe joins"),
         }
     }
 
     /// Lets a session in as far as its user and app may have one more.
-    fn count_connection(&mut self, at: SlotRef, principal: Arc<Principal>) -> Result<Outcome, Denied> {
+    fn connected(&mut self, at: SlotRef, ticket: Ticket, principal: Arc<Principal>) {
         let Self { sessions, common, .. } = self;
-        let slot = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation && slot.quota.counts());
-        if let Some(slot) = slot {
-            slot.quota.admit(&principal, common.hub.now_ms())?;
+        let Some(slot) = sessions.get_mut(at.slot as usize).filter(|slot| slot.generation == at.generation) else { return };
+        if slot.quota.counts()
+            && let Err(denied) = slot.quota.admit(&principal, common.hub.now_ms())
+        {
+            return self.step(at, Input::Reply(ticket, Err(denied)));
         }
-        Ok(Outcome::Reply(Reply::Connected(principal)))
-    }
-
-    /// Takes over the grants that the application gave to a session.
-    fn take_grants(&mut self, at: SlotRef, outcome: Outcome) -> Outcome {
-        let Outcome::Granted(principal, outcome) = outcome else { return outcome };
-        if let Some(slot) = self.slot(at) {
-            slot.principal = Some(principal);
+        let refreshed = slot.principal.replace(principal.clone()).is_some();
+        self.schedule_expiry(at);
+        if refreshed {
+            self.review(at);
         }
-        *outcome
+        self.step(at, Input::Reply(ticket, Ok(Reply::Connected(principal))));
     }
 
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
         let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
-            (After::Connect, Reply::Connected(principal)) => {
-                let refreshed = slot.principal.replace(principal.clone()).is_some();
-                self.schedule_expiry(at);
-                if refreshed {
-                    self.review(at);
-                }
-            }
             (After::Entered(channel, key), _) => slot.keep_entry(channel, key, None),
             (After::Appeared(channel, key, going), _) => slot.keep_entry(channel, key, Some(going)),
             (After::Seated(channel), Reply::Seated(seated)) if seated.inbox.is_none() => {

@@ -58,8 +58,9 @@ impl Shard {
     pub(super) fn step(&mut self, at: SlotRef, input: Input<'_>) {
         let now = self.now;
         let Some(slot) = self.slot(at) else { return };
-        let actions = slot.handle(now, input);
-        self.perform(at, actions);
+        let mut actions = Actions::default();
+        slot.handle(now, input, &mut actions);
+        self.perform(at, &mut actions);
     }
 
     /// Does what is left of this turn.
@@ -74,13 +75,13 @@ impl Shard {
                 Work::Event(at, event) => self.step(at, Input::Event(&event)),
                 Work::Control(at, control) => self.step(at, Input::Control(control)),
                 Work::Timeout(at) => self.step(at, Input::Timeout),
-                Work::Answer(waiting, frame) => waiting.into_iter().for_each(|at| self.answer_once(at, &frame)),
+                Work::Answer(waiting, frame) => self.answer_all(waiting, &frame),
             }
         }
     }
 
     /// Does a session's actions, in order.
-    pub(super) fn perform(&mut self, at: SlotRef, mut actions: Actions) {
+    pub(super) fn perform(&mut self, at: SlotRef, actions: &mut Actions) {
         for action in actions.drain() {
             match action {
                 Action::Send(carrier, frame) => self.send(carrier.0, frame),
@@ -288,12 +289,17 @@ impl Shard {
         self.common.hub.log().unsubscribe(key, self.id);
     }
 
-    /// Answers the open request of a session that wanted one frame, and ends the session.
-    fn answer_once(&mut self, at: SlotRef, frame: &Frame) {
-        let Some(slot) = self.slot(at) else { return };
-        let Some(key) = slot.exchanges.pop() else { return };
-        self.respond_with(key, frame);
-        self.end_session(at);
+    /// Answers the open requests of sessions that wanted one frame, and ends the sessions. All of one kind of work is done before the other
+    /// begins, for then its code stays in the processor's cache.
+    fn answer_all(&mut self, mut waiting: Vec<SlotRef>, frame: &Frame) {
+        waiting.retain(|at| {
+            let open = self.slot(*at).and_then(|slot| slot.exchanges.pop());
+            open.is_some_and(|key| {
+                self.respond_with(key, frame);
+                true
+            })
+        });
+        waiting.into_iter().for_each(|at| self.end_session(at));
     }
 
     /// Whether a connection may be closed for being silent: only one that is a carrier of a living session.

@@ -12,7 +12,7 @@ use omnivox_core::command::Delivery;
 use omnivox_core::engine::{Announcement, Whom};
 use omnivox_core::event::Event;
 use omnivox_core::grants::{Permissions, Principal, granted};
-use omnivox_core::name::ChannelKey;
+use omnivox_core::name::ChannelRef;
 use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::{EncodingKey, Frame, Publication};
 use omnivox_hub::AppEntry;
@@ -162,7 +162,7 @@ impl Shard {
     /// Takes publications that follow each other in one channel: each group of subscribers gets them as one frame.
     fn take_run(&mut self, run: &mut Vec<Arc<Publication>>) {
         let place = &run[0].places[0];
-        let key = ChannelKey::new(&run[0].app, &place.channel);
+        let key = ChannelRef::new(&run[0].app, &place.channel);
         let known = self.table.find(&key).filter(|channel| {
             let here = self.table.channel(*channel).last;
             let next =
@@ -237,7 +237,7 @@ impl Shard {
             Announcement::Publication(publication) => {
                 add(&self.metrics().publications_total, 1);
                 for place in 0..publication.places.len() {
-                    let key = ChannelKey::new(&publication.app, &publication.places[place].channel);
+                    let key = ChannelRef::new(&publication.app, &publication.places[place].channel);
                     if let Some(channel) = self.table.find(&key) {
                         self.deliver(channel, &publication, place);
                     }
@@ -245,7 +245,7 @@ impl Shard {
                 self.deliver_to_patterns(&publication);
             }
             Announcement::Presence(app, event) => {
-                let channel = self.table.find(&ChannelKey::new(&app, &event.channel));
+                let channel = self.table.find(&ChannelRef::new(&app, &event.channel));
                 if let Some(channel) = channel {
                     self.broadcast(channel, &Event::Presence(event.clone()), true);
                 }
@@ -430,7 +430,7 @@ impl<'p> Chosen<'p> {
             return None;
         }
         let excluded =
-            audience.except_channels.iter().filter_map(|channel| table.find(&ChannelKey::new(&publication.app, channel))).collect();
+            audience.except_channels.iter().filter_map(|channel| table.find(&ChannelRef::new(&publication.app, channel))).collect();
         let app = if audience.granted_only { common.hub.app(&publication.app) } else { None };
         Some(Self { publication, node: common.node, excluded, app })
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
 use omnivox_core::command::CloseReason;
 use omnivox_core::http::{Coding, Request, Response, Upgrade};
-use omnivox_core::session::{ExchangeId, Input, OpenContext, Opening, Switch};
+use omnivox_core::session::{Actions, ExchangeId, Input, OpenContext, Opening, Switch};
 use omnivox_core::{Frame, FrameKind, Framing};
 use omnivox_wire::http1::{self, ChunkedDecoder, ChunkedPiece, RequestHead, Version};
 use omnivox_wire::ws::{self, handshake};
@@ -50,7 +50,11 @@ impl Shard {
             match self.next_request(key, now_ms) {
                 Next::Again => {}
                 Next::More => return self.schedule_conn_deadline(key),
-                Next::Request(parsed) => return self.dispatch(key, parsed),
+                Next::Request(parsed) => {
+                    self.dispatch(key, &parsed);
+                    self.head_room = parsed.head.into_room();
+                    return;
+                }
                 Next::Refuse(status, code, words) => return self.refuse(key, status, code, &words),
             }
         }
@@ -66,7 +70,7 @@ impl Shard {
                 *reading = Reading::Head { since_ms: now_ms };
                 Next::Again
             }
-            Reading::Head { .. } => match RequestHead::parse(&conn.unread, &self.common.head_limits) {
+            Reading::Head { .. } => match RequestHead::parse_in(&mut self.head_room, &conn.unread, &self.common.head_limits) {
                 Err(error) => Next::Refuse(error.status(), error.code(), error.message().into()),
                 Ok(None) => Next::More,
                 Ok(Some((head, used))) => {
@@ -124,7 +128,7 @@ impl Shard {
     }
 
     /// Gives a request to its dialect.
-    pub(super) fn dispatch(&mut self, key: u32, parsed: Parsed) {
+    pub(super) fn dispatch(&mut self, key: u32, parsed: &Parsed) {
         add(&self.metrics().requests_total, 1);
         let head = &parsed.head;
         let http10 = head.version() == Version::Http10;
@@ -189,7 +193,7 @@ impl Shard {
             add(&self.metrics().throttled_requests_total, 1);
             return self.respond(key, throttled(refused));
         }
-        self.open(key, &request, &parsed);
+        self.open(key, &request, parsed);
     }
 
     fn open(&mut self, key: u32, request: &Request<'_>, parsed: &Parsed) {
@@ -200,7 +204,6 @@ impl Shard {
             );
             return self.respond(key, error(404, "not_found", &words));
         };
-        let dialect = self.common.router.dialect(index).clone();
         let tracer = self.common.tracer.as_ref();
         let (span, traced) = tracer.map(|tracer| tracer.request(request, &self.common.router, index)).unwrap_or_default();
         self.keep_span(key, span);
@@ -213,7 +216,7 @@ impl Shard {
         let opening = SlotRef { slot: self.sessions.vacant_key() as u32, generation };
         let session = self.session_id(opening);
         let context = OpenContext { now: self.now, unix_ms, entropy, shard: self.id, dialect: index, session };
-        let at = match dialect.open(&context, request) {
+        let at = match self.common.router.dialect(index).open(&context, request) {
             Opening::Respond(response) => return self.respond(key, response),
             Opening::Session(new) => {
                 let quota = match self.share_for(request) {
@@ -235,7 +238,10 @@ impl Shard {
             }
             Opening::Join { key: session_key, .. } => match self.keys.get(&session_key) {
                 Some(at) => *at,
-                None => return self.respond(key, dialect.unknown_session(request)),
+                None => {
+                    let unknown = self.common.router.dialect(index).unknown_session(request);
+                    return self.respond(key, unknown);
+                }
             },
         };
         if at != opening
@@ -248,9 +254,9 @@ impl Shard {
         let Some(slot) = self.sessions.get_mut(at.slot as usize) else { return };
         slot.exchanges.push(key);
         slot.request_span = traced.map(Box::new);
-        let actions = slot.handle(now, Input::Exchange(ExchangeId(key), request));
-        self.perform(at, actions);
-        self.run_work();
+        let mut actions = Actions::default();
+        slot.handle(now, Input::Exchange(ExchangeId(key), request), &mut actions);
+        self.perform(at, &mut actions);
     }
 
     /// Leaves the span of a request with what waits for the answer: there it ends.
@@ -334,7 +340,7 @@ impl Shard {
 
     /// When an answer has been written: the next request, or the end. True when there is something to read again.
     pub(super) fn end_exchange(&mut self, key: u32) -> bool {
-        let draining = *self.draining.borrow();
+        let draining = self.draining;
         let Some(conn) = self.conns.get_mut(key as usize) else { return false };
         let Mode::Waiting(waiting) = &conn.mode else { return false };
         if !waiting.answered {
@@ -449,7 +455,8 @@ fn guard(gate: &HostGate, request: &Request<'_>, host: Option<&str>) -> Option<R
     };
     let is_known = |authority: &str| {
         let name = without_port(authority);
-        gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+        // Nearly everyone writes it as it is known.
+        gate.hosts.iter().any(|known| known == name) || gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     };
     let host = host.unwrap_or_default();
     if !is_known(host) {

@@ -48,6 +48,7 @@ use omnivox_core::outbox::OutboxLimits;
 use omnivox_core::pattern_table::PatternTable;
 use omnivox_core::wheel::Wheel;
 use omnivox_hub::{Hub, Inbox, Inboxes};
+use omnivox_wire::http1::HeadRoom;
 use slab::Slab;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -194,6 +195,10 @@ pub(crate) struct Shard {
     timer_target_ms: u64,
     timer_wake: Rc<Notify>,
     scratch: Box<[u8]>,
+    /// Where the bytes of requests lie while they are understood, lent to one connection after the other, so that none keeps any.
+    requests: Vec<u8>,
+    /// Likewise for the head of a request.
+    head_room: HeadRoom,
     entropy: entropy::Entropy,
     encoding: BytesMut,
     replays: fanout::ReplayCache,
@@ -206,8 +211,10 @@ pub(crate) struct Shard {
     now_ms: u64,
     /// The last reading of the calendar, and the `now_ms` at which it was read.
     calendar: (u64, u64),
-    /// True from the moment when everyone is sent away.
-    draining: watch::Sender<bool>,
+    /// Whether everyone is being sent away.
+    draining: bool,
+    /// The same for tasks that wait for it.
+    drains: watch::Sender<bool>,
     this: Weak<RefCell<Self>>,
 }
 
@@ -354,7 +361,7 @@ fn adopt(shard: &Shared, handoff: Handoff) {
         let mut shard = turn(shard);
         let key = shard.insert_conn(io, handoff.peer, handoff.share);
         shard.conns[key as usize].unread = handoff.unread;
-        shard.dispatch(key, handoff.request);
+        shard.dispatch(key, &handoff.request);
         shard.settle();
         key
     };
@@ -369,7 +376,11 @@ async fn attend(shard: Shared, key: u32) {
 /// Sends everyone away at the configured pace.
 async fn drain(shard: Shared) {
     let pace = shard.borrow().common.live.load().drain;
-    shard.borrow().draining.send_replace(true);
+    {
+        let mut shard = shard.borrow_mut();
+        shard.draining = true;
+        shard.drains.send_replace(true);
+    }
     let begun = tokio::time::Instant::now();
     let mut sent_away = 0;
     loop {
@@ -416,6 +427,8 @@ impl Shard {
             timer_target_ms: u64::MAX,
             timer_wake: Rc::new(Notify::new()),
             scratch: vec![0; SCRATCH_BYTES].into(),
+            requests: Vec::new(),
+            head_room: HeadRoom::default(),
             entropy: entropy::Entropy::new(),
             encoding: BytesMut::new(),
             replays: fanout::ReplayCache::default(),
@@ -425,7 +438,8 @@ impl Shard {
             now: now(),
             now_ms: 0,
             calendar: (u64::MAX, 0),
-            draining: watch::Sender::new(false),
+            draining: false,
+            drains: watch::Sender::new(false),
             this,
         }
     }
@@ -459,7 +473,7 @@ impl Shard {
         let key = self.conns.insert(Conn::new(generation, io, peer, share, now_ms)) as u32;
         add(&self.metrics().connections, 1);
         self.schedule_conn_deadline(key);
-        if *self.draining.borrow() {
+        if self.draining {
             self.begin_close(key);
         }
         key

@@ -20,8 +20,8 @@ const HEADER_BYTES: usize = 4;
 impl Shard {
     /// The share of a session that a request begins, if its address may send so much now.
     pub(super) fn share_for(&self, request: &Request<'_>) -> Result<Share, Response> {
-        let trusted = self.common.live.load().proxies.trusts(request.remote);
-        let share = self.common.hub.quotas().share((!trusted).then_some(request.remote));
+        let trusted = || self.common.live.load().proxies.trusts(request.remote);
+        let share = self.common.hub.quotas().share(|| (!trusted()).then_some(request.remote));
         if !share.counts() {
             return Ok(share);
         }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use omnivox_core::budget::Rate;
 use omnivox_core::command::CloseReason;
-use omnivox_core::session::{CarrierId, Input};
+use omnivox_core::session::{Actions, CarrierId, Input};
 use omnivox_core::{Frame, FrameKind};
 use omnivox_wire::ws::{self, Message, Violation};
 
@@ -16,6 +16,8 @@ use crate::metrics::add;
 const READS_MAX: usize = 16;
 /// The goodbye to a WebSocket that sends too many.
 const TOO_MANY_MESSAGES: &str = "too many messages came (limits.messages_per_second_max); send less, and connect again later";
+/// Room that nearly every request fits into.
+const REQUEST_BYTES: usize = 4096;
 /// Pipelined bytes that are kept while an answer is awaited.
 const PIPELINED_BYTES_MAX: usize = 64 << 10;
 
@@ -88,7 +90,14 @@ impl Shard {
                 }
                 self.take_frames(key, bytes);
             }
-            Mode::Http(_) | Mode::Waiting(_) => conn.unread.extend_from_slice(bytes),
+            Mode::Http(_) => {
+                if conn.unread.is_empty() {
+                    self.requests.reserve(REQUEST_BYTES);
+                    std::mem::swap(&mut conn.unread, &mut self.requests);
+                }
+                conn.unread.extend_from_slice(bytes);
+            }
+            Mode::Waiting(_) => conn.unread.extend_from_slice(bytes),
             // Nothing that a peer says on a streamed answer, or after the end, means anything.
             Mode::Stream { .. } | Mode::Closing { .. } => {}
         }
@@ -98,12 +107,27 @@ impl Shard {
     fn take_unread(&mut self, key: u32) {
         let Some(conn) = self.conns.get_mut(key as usize) else { return };
         match conn.mode {
-            Mode::Http(_) => self.take_requests(key),
+            Mode::Http(_) => {
+                self.take_requests(key);
+                self.take_room_back(key);
+            }
             Mode::WebSocket(_) if !conn.unread.is_empty() => {
                 let mut unread = std::mem::take(&mut conn.unread);
                 self.take_frames(key, &mut unread);
             }
             Mode::WebSocket(_) | Mode::Waiting(_) | Mode::Stream { .. } | Mode::Closing { .. } => {}
+        }
+    }
+
+    /// Takes back what was lent to a connection for its bytes; it keeps only as many as were not understood yet.
+    fn take_room_back(&mut self, key: u32) {
+        let roomy = |unread: &Vec<u8>| unread.capacity() >= REQUEST_BYTES.max(2 * unread.len());
+        let Some(conn) = self.conns.get_mut(key as usize).filter(|conn| roomy(&conn.unread)) else { return };
+        let mut room = std::mem::take(&mut conn.unread);
+        conn.unread = room[..].to_vec();
+        room.clear();
+        if room.capacity() > self.requests.capacity() {
+            self.requests = room;
         }
     }
 
@@ -153,9 +177,10 @@ impl Shard {
                         return self.close_session(at, CloseReason::Quota(TOO_MANY_MESSAGES));
                     }
                 }
-                let actions = slot.handle(*now, input);
+                let mut actions = Actions::default();
+                slot.handle(*now, input, &mut actions);
                 add(&self.metrics().messages_in_total, 1);
-                self.perform(at, actions);
+                self.perform(at, &mut actions);
                 self.run_work();
             }
             if let Some(reply) = reply {

@@ -62,7 +62,7 @@ async fn serve_http2(shard: Shared, stream: tokio_rustls::server::TlsStream<TcpS
     });
     let (limits, mut draining) = {
         let shard = shard.borrow();
-        (shard.common.hub.limits().clone(), shard.draining.subscribe())
+        (shard.common.hub.limits().clone(), shard.drains.subscribe())
     };
     let mut builder = hyper::server::conn::http2::Builder::new(LocalExecutor);
     builder

@@ -8,9 +8,10 @@ use std::time::Instant;
 use omnivox_core::budget::Budget;
 use omnivox_core::channel::Seating;
 use omnivox_core::grants::Principal;
-use omnivox_core::name::ChannelName;
+use omnivox_core::name::{ChannelName, SessionId};
 use omnivox_core::session::{Actions, Drain, Heartbeat, Input, NewSession, Session};
 use omnivox_core::{Draft, Outbox};
+use omnivox_hub::hub::Caller;
 use omnivox_hub::quotas::Share as Quota;
 use smallvec::SmallVec;
 
@@ -121,18 +122,35 @@ impl Slot {
         SlotRef { slot: slot as u32, generation: self.generation }
     }
 
-    /// Gives the session an input and takes its actions.
-    pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) -> Actions {
-        let mut actions = Actions::default();
+    /// Gives the session an input; what it wants done is added to the actions.
+    pub(super) fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions) {
         if let Input::Exchange(exchange, _) = &input
             && self.opened_by.is_none()
         {
             self.opened_by = Some(exchange.0);
         }
         if let Some(session) = &mut self.session {
-            session.handle(now, input, &mut actions);
+            session.handle(now, input, actions);
         }
-        actions
+    }
+
+    /// Who runs a command: the slot's own principal and share, lent for as long as the hub looks at them. Counting references would cost more, for
+    /// all shards count those of the same few principals.
+    pub(super) fn lend_caller(&mut self, session: SessionId, dialect: &'static str) -> Caller {
+        Caller {
+            session,
+            subscriptions: self.subscriptions(),
+            principal: self.principal.take(),
+            quota: std::mem::take(&mut self.quota),
+            dialect,
+            remote: Some(self.remote),
+        }
+    }
+
+    /// Ends what [`lend_caller`](Self::lend_caller) began.
+    pub(super) fn take_back(&mut self, caller: Caller) {
+        self.principal = caller.principal;
+        self.quota = caller.quota;
     }
 
     /// How many channels and patterns it is subscribed to.

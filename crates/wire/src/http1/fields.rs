@@ -23,6 +23,18 @@ impl Default for HeadLimits {
     }
 }
 
+/// Room for a head, to be used for one after the other: a head that has done its work gives it back ([`RequestHead::into_room`]).
+///
+/// [`RequestHead::into_room`]: super::RequestHead::into_room
+#[derive(Debug, Default)]
+pub struct HeadRoom {
+    text: String,
+    table: Vec<Field>,
+}
+
+/// What of a large head is not kept as room for others.
+const ROOM_BYTES_MAX: usize = 4096;
+
 /// A head's bytes and where its fields lie in them.
 #[derive(Clone)]
 pub(super) struct Fields {
@@ -33,12 +45,12 @@ pub(super) struct Fields {
 /// The bytes of a head. One that is UTF-8 as a whole, as nearly every one is, is checked once and not for each part that is asked for.
 #[derive(Clone)]
 enum HeadBytes {
-    Text(Box<str>),
+    Text(String),
     Other(Box<[u8]>),
 }
 
 /// Offsets of one field line: its name starts at `start`, the trimmed value is `value_start..value_end`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Field {
     start: u16,
     name_end: u16,
@@ -47,6 +59,15 @@ struct Field {
 }
 
 impl Fields {
+    /// The room that they took.
+    pub(super) fn into_room(self) -> HeadRoom {
+        let text = match self.bytes {
+            HeadBytes::Text(text) if text.capacity() <= ROOM_BYTES_MAX => text,
+            HeadBytes::Text(_) | HeadBytes::Other(_) => String::new(),
+        };
+        HeadRoom { text, table: self.table }
+    }
+
     /// The bytes of the whole head, for ranges into the first line.
     pub(super) fn slice(&self, range: &Range<u16>) -> &[u8] {
         let bytes = match &self.bytes {
@@ -155,9 +176,10 @@ pub(super) fn find_extent(buf: &[u8], limits: &HeadLimits) -> Result<Option<Exte
 }
 
 /// Splits the field lines in `lines`, and keeps a copy of the head they belong to.
-pub(super) fn parse_fields(head: &[u8], lines: Range<usize>, limits: &HeadLimits) -> Result<Fields, HeadError> {
-    // Not cut to size afterwards: a head does not live long.
-    let mut table = Vec::with_capacity(16);
+pub(super) fn parse_fields(head: &[u8], lines: Range<usize>, limits: &HeadLimits, room: &mut HeadRoom) -> Result<Fields, HeadError> {
+    let mut table = std::mem::take(&mut room.table);
+    table.clear();
+    table.reserve(16);
     let mut start = lines.start;
     while start < lines.end {
         if table.len() == limits.headers_max {
@@ -170,7 +192,12 @@ pub(super) fn parse_fields(head: &[u8], lines: Range<usize>, limits: &HeadLimits
         start += line.len() + 2;
     }
     let bytes = match str::from_utf8(head) {
-        Ok(text) => HeadBytes::Text(text.into()),
+        Ok(text) => {
+            let mut bytes = std::mem::take(&mut room.text);
+            bytes.clear();
+            bytes.push_str(text);
+            HeadBytes::Text(bytes)
+        }
         Err(_) => HeadBytes::Other(head.into()),
     };
     Ok(Fields { bytes, table })

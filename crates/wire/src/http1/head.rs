@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::fields::{Extent, Fields, find_extent, parse_fields};
+use super::fields::{Extent, Fields, HeadRoom, find_extent, parse_fields};
 use super::{HeadError, HeadLimits, has_token, is_token_byte};
 
 /// The head of one HTTP/1.1 or 1.0 request, checked in full.
@@ -45,6 +45,11 @@ impl RequestHead {
     ///
     /// Strange bytes and passed limits are errors as soon as they are seen, not only at the end of the head.
     pub fn parse(buf: &[u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
+        Self::parse_in(&mut HeadRoom::default(), buf, limits)
+    }
+
+    /// The same with room that is there already, for those who read one head after the other.
+    pub fn parse_in(room: &mut HeadRoom, buf: &[u8], limits: &HeadLimits) -> Result<Option<(Self, usize)>, HeadError> {
         let (first_line, end) = match find_extent(buf, limits) {
             Ok(Some(Extent { first_line, end })) => (first_line, end),
             Ok(None) => return check_unfinished_line(buf, limits).map(|()| None),
@@ -55,7 +60,7 @@ impl RequestHead {
         };
         let head = &buf[..end];
         let line = RequestLine::parse(&head[first_line.clone()], first_line.start, limits)?;
-        let mut fields = parse_fields(head, first_line.end + 2..end - 2, limits)?;
+        let mut fields = parse_fields(head, first_line.end + 2..end - 2, limits, room)?;
         fields.lower_names();
         let authority = check_host(&fields, &line)?;
         let framing = read_framing(&fields, line.version)?;
@@ -65,6 +70,11 @@ impl RequestHead {
         };
         let RequestLine { method, path, query, version, .. } = line;
         Ok(Some((Self { fields, method, path, query, authority, version, framing, keep_alive }, end)))
+    }
+
+    /// Ends the head; its room can take the next one.
+    pub fn into_room(self) -> HeadRoom {
+        self.fields.into_room()
     }
 
     /// The method, as it came: methods are case-sensitive.

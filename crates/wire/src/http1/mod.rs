@@ -28,7 +28,7 @@ mod response;
 pub use chunked::{ChunkedDecoder, ChunkedError, ChunkedPiece};
 pub use coding::{deflate, gzip};
 pub use error::HeadError;
-pub use fields::HeadLimits;
+pub use fields::{HeadLimits, HeadRoom};
 pub use head::{Framing, RequestHead, Version};
 pub use query::{Query, QueryError, percent_decode};
 pub use respond::{Body, ChunkHeader, chunk, chunk_header, last_chunk, reason_phrase, write_head, write_header};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::fields::{Extent, Fields, find_extent, parse_fields};
+use super::fields::{Extent, Fields, HeadRoom, find_extent, parse_fields};
 use super::head::{parse_length, parse_version};
 use super::{HeadError, HeadLimits, Version, has_token};
 
@@ -49,7 +49,7 @@ impl ResponseHead {
         let reason_start = (first_line.end - reason.len() + 1).min(first_line.end);
         let offset = |at: usize| u16::try_from(at).map_err(|_| HeadError::TooLarge);
         let reason = offset(reason_start)?..offset(first_line.end)?;
-        let fields = parse_fields(head, first_line.end + 2..end - 2, limits)?;
+        let fields = parse_fields(head, first_line.end + 2..end - 2, limits, &mut HeadRoom::default())?;
         let body = read_body(&fields, status)?;
         Ok(Some((Self { fields, version, status, reason, body }, end)))
     }
