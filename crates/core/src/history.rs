@@ -91,6 +91,11 @@ impl History {
         }
     }
 
+    /// Whether the mark is the place of the last publication, so that nothing lies behind it. Who asks again and again mostly stands there.
+    pub fn ends_at(&self, mark: Mark) -> bool {
+        mark == Mark::Position(self.top)
+    }
+
     /// What lies behind a mark, at most `most` publications, oldest first. `app` is where the app stands.
     pub fn since(&self, mark: Mark, app: Cursor, most: usize) -> Since {
         let (start, gap) = match mark {

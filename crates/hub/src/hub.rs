@@ -3,7 +3,6 @@
 //! Grants and limits are checked here, for every dialect alike. What only the session's shard can do (its subscriber table) it does itself with
 //! the [`Outcome`].
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use omnivox_auth::key_set::KeySet;
 use omnivox_auth::origin::PageSigns;
 use omnivox_auth::revocation::Revoked;
-use omnivox_auth::{AuthError, Authenticator, Memory, Settings};
+use omnivox_auth::{AuthError, Memory, Settings};
 use omnivox_core::Limits;
 use omnivox_core::app::App;
 use omnivox_core::budget::{Budgets, Rate};
@@ -28,6 +27,7 @@ use omnivox_core::publication::{Author, Draft};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
+use crate::apps::{AppEntry, Apps, candidates, known};
 use crate::calls::Handlers;
 use crate::hooks::Hooks;
 use crate::key_sets::KeySetCounters;
@@ -40,24 +40,6 @@ use crate::webhooks::Webhooks;
 
 /// How long something that was revoked is refused: as long as any credential lives that an app should give out.
 const REVOKED_FOR_MS: u64 = 24 * 3600 * 1000;
-
-/// An app and what verifies its clients' credentials.
-pub struct AppEntry {
-    /// The app.
-    pub app: Arc<App>,
-    /// What verifies credentials.
-    pub authenticator: Authenticator,
-}
-
-impl AppEntry {
-    /// An app with its settings; what it remembers may come from an earlier one of the same app.
-    pub fn new(settings: Settings, memory: Arc<Memory>) -> Self {
-        Self { app: settings.app.clone(), authenticator: Authenticator::new(settings, memory) }
-    }
-}
-
-/// All apps.
-type Apps = BTreeMap<AppId, Arc<AppEntry>>;
 
 /// The hub of one node.
 pub struct Hub {
@@ -415,33 +397,6 @@ impl Hub {
         }
         let nobody = || Stranger::Known(Denied::Unauthorized("this server has no app".into()));
         Err(refusal.map_or_else(nobody, Stranger::Unknown))
-    }
-
-}
-
-/// Who runs a command, and the app.
-fn known<'a>(apps: &'a Apps, caller: &'a Caller) -> Result<(&'a Principal, &'a Arc<AppEntry>), Denied> {
-    let principal =
-        caller.principal.as_deref().ok_or_else(|| Denied::Unauthorized("connect first: the session has no credential yet".into()))?;
-    let entry = apps.get(&principal.app).ok_or_else(|| Denied::Unauthorized("the app of this credential no longer exists".into()))?;
-    Ok((principal, entry))
-}
-
-/// The apps whose credential it may be.
-fn candidates<'a>(apps: &'a Apps, connect: &Connect, current: Option<&Principal>) -> Result<SmallVec<[&'a Arc<AppEntry>; 1]>, Denied> {
-    if let Some(current) = current {
-        return Ok(apps.get(&current.app).into_iter().collect());
-    }
-    if connect.credential != Credential::Anonymous {
-        return Ok(apps.values().collect());
-    }
-    let open: SmallVec<[_; 1]> = apps.values().filter(|entry| entry.app.open).collect();
-    match open.len() {
-        0 => Ok(apps.values().take(1).collect()),
-        1 => Ok(open),
-        _ => {
-            Err(Denied::Unauthorized("several apps are `open`, so a credential must say which one is meant; send a token or a key".into()))
-        }
     }
 }
 

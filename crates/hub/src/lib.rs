@@ -15,6 +15,7 @@
 //!
 //! Invariant: no lock is held across an await, and a publisher never waits for a shard.
 
+mod apps;
 pub mod calls;
 pub mod hooks;
 pub mod hub;
@@ -29,7 +30,8 @@ pub mod rooms;
 pub mod traces;
 pub mod webhooks;
 
-pub use hub::{AppEntry, Hub, Outcome};
+pub use apps::AppEntry;
+pub use hub::{Hub, Outcome};
 pub use inbox::{Inbox, Inboxes};
 pub use memory::MemoryEngine;
 pub use webhooks::Webhooks;

@@ -89,7 +89,7 @@ struct AppLog {
     epoch: Epoch,
     /// Held while a publication is numbered, kept and announced.
     sequencer: Mutex<()>,
-    /// The stamp of the last publication that was announced; the sequencer's holder changes it.
+    /// The stamp of the last publication, from before anyone hears of it; whoever holds the sequencer changes it.
     stamp: AtomicU64,
     /// The largest stamp that a forgotten channel held.
     forgotten_stamp: AtomicU64,
@@ -125,8 +125,7 @@ impl Names {
 }
 
 impl AppLog {
-    /// The stamp up to which everything is announced, or being announced by somebody who holds the stripe of its channel. Whoever wants to know
-    /// of every channel at once takes the sequencer for it.
+    /// The stamp of the last publication. Its publisher may be at it still, and then holds the stripes of its channels.
     fn stamp(&self) -> u64 {
         self.stamp.load(Ordering::Acquire)
     }
@@ -368,15 +367,14 @@ impl MemoryEngine {
         } else {
             Cursor { epoch: app.epoch, stamp: app.stamp() }
         };
-        let now_ms = (self.clock)();
         let mut joined = Joined { cursor, channels: SmallVec::new(), watch_gap: false, missed: Vec::new(), more: false };
         for (key, floor) in keys.into_iter().zip(floors) {
             let mut stripe = held.take().unwrap_or_else(|| self.stripe(key));
             let channel = self.channel(&mut stripe, key, &app)?;
-            let retention = channel.retention;
-            channel.history.evict(now_ms, &retention);
             let mut gap = false;
-            if let Some(mark) = since {
+            if let Some(mark) = since.filter(|mark| !channel.history.ends_at(*mark)) {
+                let retention = channel.retention;
+                channel.history.evict((self.clock)(), &retention);
                 let behind = channel.history.since(mark, cursor, most);
                 gap = behind.gap;
                 joined.more |= behind.more;

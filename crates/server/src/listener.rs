@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use crate::admission::{Refused, Share};
-use crate::metrics::add;
+use crate::metrics::add_shared;
 use crate::shard::{self, Arrival, Common, Peer, Stream, Visit};
 
 pub(crate) use self::endpoint::{Bound, Listener, bind};
@@ -137,7 +137,7 @@ fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<
     let too_many = full || tls && underway >= limits.handshakes_max as u64;
     if too_many || proxied && !trusted {
         // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
-        return add(&common.metrics[0].refused_connections_total, 1);
+        return add_shared(&common.metrics[0].refused_connections_total, 1);
     }
     let now = tokio::time::Instant::now().into_std();
     // A trusted proxy has many clients; they are counted when it has said who they are.
@@ -158,7 +158,7 @@ fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<
 
 /// Tells a client why it is not let in, unless it awaits TLS or many are being told already.
 pub(crate) fn turn_away(stream: impl Stream + 'static, tls: bool, refused: Refused, common: &Arc<Common>) {
-    add(&common.metrics[0].throttled_connections_total, 1);
+    add_shared(&common.metrics[0].throttled_connections_total, 1);
     if tls || common.turned_away.load(Ordering::Relaxed) >= TURNED_AWAY_MAX {
         return;
     }

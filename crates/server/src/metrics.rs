@@ -91,14 +91,19 @@ impl ShardMetrics {
     }
 }
 
-/// Adds to a counter.
+/// Adds to a counter of the calling thread's own shard: nobody else writes it, so no locked instruction is needed for each of ten a request.
 pub(crate) fn add(counter: &AtomicU64, value: u64) {
-    counter.fetch_add(value, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
 }
 
-/// Takes from a gauge.
+/// Takes from a gauge of the calling thread's own shard.
 pub(crate) fn sub(counter: &AtomicU64, value: u64) {
-    counter.fetch_sub(value, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed).wrapping_sub(value), Ordering::Relaxed);
+}
+
+/// Adds to a counter that listeners write, too.
+pub(crate) fn add_shared(counter: &AtomicU64, value: u64) {
+    counter.fetch_add(value, Ordering::Relaxed);
 }
 
 /// Everything in the text format of Prometheus.

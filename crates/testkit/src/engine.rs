@@ -212,6 +212,7 @@ macro_rules! engine_suite {
             shards_hear_of_their_channels_in_order,
             racing_publishers_keep_the_order,
             joining_is_atomic_with_what_follows,
+            cursors_walk_through_racing_publishers,
             several_channels_share_one_publication,
             an_id_counts_once_within_its_window,
             an_id_belongs_to_its_first_channel,

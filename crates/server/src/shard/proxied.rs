@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::{Peer, Shared, welcome};
 use crate::admission::Share;
 use crate::listener::turn_away;
-use crate::metrics::add;
+use crate::metrics::add_shared;
 
 /// Reads the header, counts the client that it names, and goes on with the connection's own bytes.
 pub(super) fn introduce(shard: &Shared, mut stream: TcpStream, proxy: Peer, tls: bool) {
@@ -26,7 +26,7 @@ pub(super) fn introduce(shard: &Shared, mut stream: TcpStream, proxy: Peer, tls:
             Ok(header) => header,
             Err(error) => {
                 tracing::debug!(%error, proxy = %proxy.ip, "a connection without a PROXY protocol header was refused");
-                return add(&common.metrics[id].refused_connections_total, 1);
+                return add_shared(&common.metrics[id].refused_connections_total, 1);
             }
         };
         // Without a client the proxy speaks for itself: it asks whether we are well.

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Io, Peer, Shared, admit};
 use crate::admission::Share;
 use crate::bridge::{self, Connect};
-use crate::metrics::{ShardMetrics, add, sub};
+use crate::metrics::{ShardMetrics, add, add_shared, sub};
 use crate::tls::ACME_PROTOCOL;
 
 /// Streams of one HTTP/2 connection: event streams and WebSockets of a browser's tabs share it.
@@ -29,7 +29,7 @@ pub(super) fn greet(shard: &Shared, stream: TcpStream, peer: Peer, share: Share)
         (metrics, tls.current(), limits.head_time_max, shard.common.handshakes() >= limits.handshakes_max as u64)
     };
     if too_many {
-        return add(&metrics.refused_connections_total, 1);
+        return add_shared(&metrics.refused_connections_total, 1);
     }
     add(&metrics.tls_handshakes, 1);
     let shard = shard.clone();

@@ -110,6 +110,34 @@ pub fn joining_is_atomic_with_what_follows(fixture: &Fixture) {
     }
 }
 
+/// Who asks again and again with the cursor of the last answer gets everything once and in order, whoever publishes meanwhile; and the mark of what
+/// a shard was told of is never ahead of the log.
+pub fn cursors_walk_through_racing_publishers(fixture: &Fixture) {
+    const EACH: usize = 300;
+    let publishers = ["a", "b", "a+b"];
+    let mut since = fixture.resume(0, "a+b", Some(Mark::Earliest)).cursor;
+    let mut stamps = Vec::new();
+    std::thread::scope(|scope| {
+        for channels in publishers {
+            let (log, app) = (fixture.engine.log.clone(), &fixture.app);
+            scope.spawn(move || (0..EACH).for_each(|_| drop(done(log.publish(app, draft(channels), AMPLE)))));
+        }
+        while stamps.len() < publishers.len() * EACH {
+            let joined = fixture.resume(0, "a+b", Some(Mark::Cursor(since)));
+            assert!(joined.channels.iter().all(|channel| !channel.gap), "behind {since:?}");
+            stamps.extend(joined.missed.iter().map(|(publication, _)| publication.cursor.stamp));
+            since = joined.cursor;
+            // In a channel that nobody publishes to nothing has to be waited for.
+            if let Some(told) = fixture.announced.publications(0).last() {
+                let quiet = fixture.resume(1, "quiet", Some(Mark::Cursor(told.cursor)));
+                assert!(!quiet.channels[0].gap, "behind {:?}, which a shard was told of", told.cursor);
+            }
+        }
+    });
+    assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "once and in order");
+    assert_eq!(stamps.len(), publishers.len() * EACH);
+}
+
 /// One publication in several channels has one stamp, a place in each, and reaches a shard once.
 pub fn several_channels_share_one_publication(fixture: &Fixture) {
     fixture.publish("b");

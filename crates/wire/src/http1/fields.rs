@@ -26,7 +26,7 @@ impl Default for HeadLimits {
 /// Room for a head, to be used for one after the other: a head that has done its work gives it back ([`RequestHead::into_room`]).
 ///
 /// [`RequestHead::into_room`]: super::RequestHead::into_room
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct HeadRoom {
     text: String,
     table: Vec<Field>,
@@ -50,7 +50,7 @@ enum HeadBytes {
 }
 
 /// Offsets of one field line: its name starts at `start`, the trimmed value is `value_start..value_end`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Field {
     start: u16,
     name_end: u16,
