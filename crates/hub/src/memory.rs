@@ -342,19 +342,22 @@ impl MemoryEngine {
         let app = self.app(app_id);
         let keys: SmallVec<[ChannelRef<'_>; 1]> = channels.iter().map(|channel| ChannelRef::new(app_id, channel)).collect();
         let mut floors: SmallVec<[Position; 1]> = SmallVec::with_capacity(keys.len());
+        // Which of them the shard was in already: a join that fails takes it out of the others.
+        let mut joined_before: SmallVec<[bool; 1]> = SmallVec::with_capacity(keys.len());
         // The stripe of an only channel is held for all of it.
         let mut held = None;
         for (at, key) in keys.iter().enumerate() {
             let mut stripe = self.stripe(*key);
             match self.channel(&mut stripe, *key, &app) {
                 Ok(channel) => {
-                    self.occupy(*key, channel, shard);
+                    joined_before.push(self.occupy(*key, channel, shard));
                     floors.push(channel.history.top());
                     held = (keys.len() == 1).then_some(stripe);
                 }
                 Err(error) => {
                     drop(stripe);
-                    keys[..at].iter().for_each(|key| self.vacate(*key, shard));
+                    let fresh = keys[..at].iter().zip(joined_before).filter(|(_, before)| !before);
+                    fresh.for_each(|(key, _)| self.vacate(*key, shard));
                     return Err(error);
                 }
             }
@@ -474,12 +477,14 @@ impl MemoryEngine {
         }
     }
 
-    /// A shard has subscribers of the channel, perhaps the first.
-    fn occupy(&self, key: ChannelRef<'_>, channel: &mut Channel, shard: u16) {
+    /// A shard has subscribers of the channel, perhaps the first. Tells whether it had some before.
+    fn occupy(&self, key: ChannelRef<'_>, channel: &mut Channel, shard: u16) -> bool {
         if let Some(witness) = self.witness.as_ref().filter(|_| channel.shards.is_empty()) {
             witness.occupied(&ChannelKey::from(key), true);
         }
+        let before = channel.shards.contains(shard);
         channel.shards.insert(shard);
+        before
     }
 
     /// A shard has no more subscribers of the channel.

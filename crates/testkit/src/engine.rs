@@ -58,6 +58,9 @@ pub struct Fixture {
 /// How long the cases' engines remember ids.
 pub const IDEMPOTENCY_TIME: Duration = Duration::from_secs(60);
 
+/// How many channels the cases' engines have room for.
+pub const CHANNELS_MAX: usize = 500;
+
 /// What the cases keep of a channel unless they say otherwise: enough that nothing is lost.
 pub const AMPLE: Retention = Retention { count_max: 10_000, age_max: Duration::from_secs(300), bytes_max: 64 << 20 };
 
@@ -65,7 +68,8 @@ impl Fixture {
     /// An empty engine.
     pub fn new(factory: &Factory) -> Self {
         let announced = Arc::new(Recorder::default());
-        let engine = factory(announced.clone(), Limits { idempotency_time: IDEMPOTENCY_TIME, ..Limits::default() });
+        let engine =
+            factory(announced.clone(), Limits { idempotency_time: IDEMPOTENCY_TIME, channels_max: CHANNELS_MAX, ..Limits::default() });
         Self { engine, announced, app: app("one") }
     }
 
@@ -220,6 +224,7 @@ macro_rules! engine_suite {
             history_of_nothing,
             channels_in_use_are_listed,
             leaving_ends_the_news,
+            a_join_that_fails_leaves_others_alone,
             apps_never_see_each_other,
             names_are_located,
             direct_messages_and_disconnects_reach_every_shard,

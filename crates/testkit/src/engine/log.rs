@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omnivox_core::engine::{Announcement, HistoryQuery, Joining, Whom};
+use omnivox_core::engine::{Announcement, EngineError, HistoryQuery, Joining, Whom};
 use omnivox_core::publication::{Audience, NAME_TAG};
 use omnivox_core::{ChannelKey, Cursor, Draft, Mark, Publication, SessionId, UserId};
 
-use super::{AMPLE, Fixture, IDEMPOTENCY_TIME, WHOLE, app, done, draft, listed, name, names};
+use super::{AMPLE, CHANNELS_MAX, Fixture, IDEMPOTENCY_TIME, WHOLE, app, done, draft, listed, name, names, outcome};
 
 /// Offsets begin with 1 in each channel, follow each other, and stay in one epoch.
 pub fn offsets_count_each_channel_from_one(fixture: &Fixture) {
@@ -289,6 +289,22 @@ pub fn apps_never_see_each_other(fixture: &Fixture) {
     // A mark of the one is strange to the other.
     let since = Some(Mark::Cursor(fixture.publish("a").cursor));
     assert!(done(log.subscribe(&two, Joining { channels: &names("a"), watch: None, shard: 2, since, most: 9 })).channels[0].gap);
+}
+
+/// A shard that is refused one of several channels, because there are too many, still hears of those that it was in before, and of no others.
+pub fn a_join_that_fails_leaves_others_alone(fixture: &Fixture) {
+    fixture.join(0, "a");
+    for channel in 1..CHANNELS_MAX {
+        fixture.join(1, &format!("c{channel}"));
+    }
+    let channels = names("c1+a+new");
+    let refused =
+        outcome(fixture.engine.log.subscribe(&fixture.app, Joining { channels: &channels, watch: None, shard: 0, since: None, most: 10 }));
+    assert!(matches!(refused, Err(EngineError::Limit { setting: "channels_max", .. })), "{refused:?}");
+    fixture.publish("c1");
+    fixture.publish("a");
+    assert_eq!(fixture.heard(0, 1), "a-1");
+    assert_eq!(fixture.heard(1, 1), "c1-1");
 }
 
 /// The first app's member stays when the second app says that it left.
