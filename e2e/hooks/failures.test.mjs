@@ -185,3 +185,33 @@ test('`omnivox check` warns of plain http to elsewhere, and of a connect that is
   assert.match(run('on_failure = "allow"').stderr, /whoever can make the back end fail is let in/);
   for (const url of ['http://127.0.0.1:1/hook', 'https://example.com/hook']) assert.doesNotMatch(run('', url).stderr, /warning: \[\[hook\]\]/);
 });
+
+test('commands wait behind one that a back end holds up, in their order and as many as may', async (t) => {
+  const asked = await backend(t, secret(), ({ data }) => (data === 'held' ? HANG : {}));
+  const server = await omnivox(t, { settings: `${OPEN}[limits]\ncommands_in_flight_max = 7\n${hook(asked, ['publish'], 'timeout_ms = 15000')}` });
+  const socket = await connect(t, server.ws);
+  const answers = [];
+  socket.ws.on('message', (text) => { const { ref, type } = JSON.parse(text); if (ref) answers.push(`${ref} ${type}`); });
+  socket.send({ type: 'publish', channel: 'a', data: 'held', ref: 1 });
+  await asked.next('publish');
+  // Two that need no back end in a row, and one behind them that the back end holds up again.
+  socket.send({ type: 'subscribe', channel: 'a', ref: 2 });
+  socket.send({ type: 'subscribe', channel: 'b', ref: 3 });
+  socket.send({ type: 'publish', channel: 'b', data: 'held', ref: 4 });
+  for (const ref of [5, 6, 7]) socket.send({ type: 'publish', channel: 'a', data: ref, ref });
+  for (const ref of [8, 9]) {
+    socket.send({ type: 'publish', channel: 'a', data: ref, ref });
+    const { type, code, message } = await socket.next({ ref });
+    assert.deepEqual([type, code], ['error', 'limit_exceeded']);
+    assert.match(message, /limits.commands_in_flight_max/);
+  }
+  assert.equal(asked.count, 1, 'what is refused lets nothing else begin');
+  asked.release();
+  await asked.next('publish');
+  assert.deepEqual(answers, ['8 error', '9 error', '1 published', '2 subscribed', '3 subscribed']);
+  assert.equal(asked.count, 2);
+  asked.release();
+  await socket.next({ ref: 7 });
+  assert.deepEqual(answers.slice(5), ['4 published', '5 published', '6 published', '7 published']);
+  assert.deepEqual(socket.inbox.drain().filter(({ type }) => type === 'message').map(({ channel, data }) => [channel, data]), [['b', 'held'], ['a', 5], ['a', 6], ['a', 7]]);
+});

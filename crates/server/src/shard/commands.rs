@@ -94,7 +94,7 @@ impl Shard {
                     span.into_iter().for_each(|span| Tracer::conclude(span, &result));
                     let Some(shard) = this.upgrade() else { return };
                     let mut shard = super::turn(&shard);
-                    shard.work.push_back(Work::Finished(at, ticket, after, result));
+                    shard.go_on(at, ticket, after, result);
                     shard.settle();
                     shard.wake_carriers(at);
                 });
@@ -235,17 +235,23 @@ impl Shard {
         }
     }
 
-    /// A command is through: the session gets its reply, behind what was missed and before what waited.
-    pub(super) fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
-        let was_waiting =
-            self.slot(at).and_then(|slot| slot.commands.as_mut()).is_some_and(|commands| std::mem::take(&mut commands.running));
-        self.conclude(at, ticket, after, result);
-        if was_waiting && let Some((ticket, command)) = self.slot(at).and_then(|slot| slot.commands.as_mut()?.waiting.pop_front()) {
+    /// A command that kept others waiting is through: they come next, each when the one before is done, up to one that keeps them waiting again.
+    fn go_on(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
+        if let Some(commands) = self.slot(at).and_then(|slot| slot.commands.as_mut()) {
+            commands.running = false;
+        }
+        self.finish(at, ticket, after, result);
+        self.run_work();
+        while let Some(commands) = self.slot(at).and_then(|slot| slot.commands.as_mut()).filter(|commands| !commands.running)
+            && let Some((ticket, command)) = commands.waiting.pop_front()
+        {
             self.start_command(at, ticket, command);
+            self.run_work();
         }
     }
 
-    fn conclude(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
+    /// A command is through: the session gets its reply, behind what was missed.
+    pub(super) fn finish(&mut self, at: SlotRef, ticket: Ticket, after: After, result: Result<Outcome, Denied>) {
         match (after, result) {
             (After::Subscribe(gates), Ok(Outcome::Joined(subscribe, joined))) => {
                 self.join(at, ticket, &subscribe, &gates, joined);
@@ -256,7 +262,7 @@ impl Shard {
                 if let Some(slot) = self.slot(at) {
                     slot.principal = Some(principal);
                 }
-                self.conclude(at, ticket, after, Ok(*outcome));
+                self.finish(at, ticket, after, Ok(*outcome));
             }
             (After::Connect, Ok(Outcome::Reply(Reply::Connected(principal)))) => self.connected(at, ticket, principal),
             (After::Subscribe(gates), Err(denied)) => {
