@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { backend, hook } from '../lib/backend.mjs';
+import { HANG, backend, hook } from '../lib/backend.mjs';
 import { connect } from '../lib/clients.mjs';
 import { collector, spans } from '../lib/collector.mjs';
 import { secret } from '../lib/credentials.mjs';
@@ -149,4 +149,14 @@ test('what nobody traced is told as ever', async (t) => {
     assert.deepEqual([headers.traceparent, headers.tracestate, events[0].traceparent, events[0].tracestate], Array(4).fill(undefined));
   }
   assert.deepEqual(spans(to.requests), []);
+});
+
+test('a try that got no answer in time says so', async (t) => {
+  const to = await collector(t);
+  const asked = await backend(t, secret(), () => HANG);
+  const server = await omnivox(t, { settings: `${OPEN}${traced(to)}${hook(asked, ['publish'], 'retries = 0\ntimeout_ms = 200')}` });
+  for (let tries = 0; tries < 5; tries += 1) assert.equal((await server.post('/v1/publish', { channel: 'news', data: 1 })).status, 503);
+  await server.stop();
+  const tries = spans(to.requests).filter(({ name }) => name === 'POST test');
+  assert.deepEqual(tries.map(({ status, message }) => [status, message]), Array(5).fill([FAILED, 'deadline']));
 });

@@ -134,8 +134,7 @@ impl Hook {
             Ok(Err(failure)) => (false, Err(failure)),
             Ok(Ok(_permit)) => {
                 let _counted = Gauge::add(&counters.in_flight);
-                let trying = self.tries(&outgoing, &question, &clock, deadline, trace.as_ref());
-                (true, tokio::time::timeout_at(deadline, trying).await.unwrap_or(Err(Failure::Late)))
+                (true, self.tries(&outgoing, &question, &clock, deadline, trace.as_ref()).await)
             }
         };
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -189,11 +188,15 @@ impl Hook {
             let traced = trace.map(|trace| (trace, self.settings.retries - left));
             match self.once(outgoing, question, &id, (clock(), deadline), traced).await {
                 Err(failure) if left > 0 && failure.is_passing() => {
-                    tracing::debug!(hook = %self.settings.name, %failure, "a hook is asked again");
-                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
                     // Between a half and the whole, so that many who failed together don't come back together.
                     let share = f64::from(random[usize::try_from(left).unwrap_or_default() % random.len()]) / 255.0;
-                    tokio::time::sleep(pause.mul_f64(0.5 + share / 2.0)).await;
+                    let again = Instant::now() + pause.mul_f64(0.5 + share / 2.0);
+                    if again >= deadline {
+                        return Err(failure);
+                    }
+                    tracing::debug!(hook = %self.settings.name, %failure, "a hook is asked again");
+                    self.counters.retries.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep_until(again).await;
                     pause *= 2;
                 }
                 result => return result,

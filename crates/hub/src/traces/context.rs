@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use omnivox_auth::secret::hex;
 
 /// Bytes of a trace's id.
 pub type TraceId = [u8; 16];
@@ -42,10 +43,10 @@ impl Context {
     /// Reads `traceparent`. A version that is not known yet is read as far as it agrees with the first, as the standard asks for.
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.trim().split('-');
-        let version = hex::<1>(fields.next()?)?[0];
-        let trace = hex::<16>(fields.next()?)?;
-        let span = hex::<8>(fields.next()?)?;
-        let flags = hex::<1>(fields.next()?)?[0];
+        let version = unhex::<1>(fields.next()?)?[0];
+        let trace = unhex::<16>(fields.next()?)?;
+        let span = unhex::<8>(fields.next()?)?;
+        let flags = unhex::<1>(fields.next()?)?[0];
         let known = match version {
             0 => fields.next().is_none(),
             0xff => false,
@@ -73,7 +74,7 @@ impl Context {
 
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", digits(&self.trace), digits(&self.span), u8::from(self.sampled))
+        write!(f, "00-{}-{}-{:02x}", hex(&self.trace), hex(&self.span), u8::from(self.sampled))
     }
 }
 
@@ -85,8 +86,8 @@ fn is_state(text: &str) -> bool {
     text.len() <= STATE_BYTES_MAX && printable && whole && (1..=STATE_MEMBERS_MAX).contains(&members().count())
 }
 
-/// So many bytes as hexadecimal digits in lower case.
-fn hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+/// So many bytes, from hexadecimal digits in lower case.
+fn unhex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     if text.len() != 2 * BYTES || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
@@ -97,12 +98,6 @@ fn hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     Some(bytes)
 }
 
-/// The hexadecimal digits of an id.
-pub fn digits(id: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    id.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +105,7 @@ mod tests {
     #[test]
     fn a_traceparent_is_read_as_the_standard_says() {
         let check = |text: &str, expected: Option<(&str, &str, bool)>| {
-            let found = Context::parse(text).map(|context| (digits(&context.trace), digits(&context.span), context.sampled));
+            let found = Context::parse(text).map(|context| (hex(&context.trace), hex(&context.span), context.sampled));
             assert_eq!(found, expected.map(|(trace, span, sampled)| (trace.to_owned(), span.to_owned(), sampled)), "{text}");
         };
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";

@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Polling, Poll};
 
-pub use self::context::{Context, SpanId, TraceId, digits};
+pub use self::context::{Context, SpanId, TraceId};
 use crate::outgoing::{OutgoingError, Request, Response};
 
 /// What makes spans of requests of our own.

@@ -3,7 +3,8 @@
 //! Ids are hexadecimal, 64-bit numbers are texts, enumerations are numbers:
 //! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 
-use omnivox_hub::traces::{Context, digits};
+use omnivox_auth::secret::hex;
+use omnivox_hub::traces::Context;
 use serde_json::{Value as Json, json};
 
 use super::span::{Record, Value};
@@ -20,8 +21,8 @@ pub(super) fn request(resource: &[(String, String)], spans: &[Record]) -> Vec<u8
 fn span(record: &Record) -> Json {
     let attributes: Vec<Json> = record.attributes.iter().map(|(key, value)| attribute(key, any(value))).collect();
     let mut span = json!({
-        "traceId": digits(&record.context.trace),
-        "spanId": digits(&record.context.span),
+        "traceId": hex(&record.context.trace),
+        "spanId": hex(&record.context.span),
         "flags": 1,
         "name": record.name,
         "kind": record.kind as u8,
@@ -30,7 +31,7 @@ fn span(record: &Record) -> Json {
         "attributes": attributes,
     });
     if let Some(parent) = &record.parent {
-        span["parentSpanId"] = digits(parent).into();
+        span["parentSpanId"] = hex(parent).into();
     }
     if let Some(state) = &record.context.state {
         span["traceState"] = (&**state).into();
@@ -45,7 +46,7 @@ fn span(record: &Record) -> Json {
 }
 
 fn link(to: &Context) -> Json {
-    let mut link = json!({ "traceId": digits(&to.trace), "spanId": digits(&to.span), "flags": 1 });
+    let mut link = json!({ "traceId": hex(&to.trace), "spanId": hex(&to.span), "flags": 1 });
     if let Some(state) = &to.state {
         link["traceState"] = (&**state).into();
     }
