@@ -268,6 +268,7 @@ impl Shard {
 
     /// Sends a connection to the shard whose session its request means.
     fn hand_off(&mut self, key: u32, shard: u16, request: Parsed) {
+        self.take_room_back(key);
         let Some(conn) = self.conns.try_remove(key as usize) else { return };
         sub(&self.metrics().connections, 1);
         sub(&self.metrics().held_requests, 1);
@@ -453,11 +454,7 @@ fn guard(gate: &HostGate, request: &Request<'_>, host: Option<&str>) -> Option<R
         let words = format!("{what} `{value}` is not let in here; add it to {} if you trust it", gate.setting);
         Some(error(403, "host_not_allowed", &words))
     };
-    let is_known = |authority: &str| {
-        let name = without_port(authority);
-        // Nearly everyone writes it as it is known.
-        gate.hosts.iter().any(|known| known == name) || gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
-    };
+    let is_known = |authority: &str| gate.hosts.iter().any(|known| known.eq_ignore_ascii_case(without_port(authority)));
     let host = host.unwrap_or_default();
     if !is_known(host) {
         return refuse("host", host);

@@ -120,7 +120,7 @@ impl Shard {
     }
 
     /// Takes back what was lent to a connection for its bytes; it keeps only as many as were not understood yet.
-    fn take_room_back(&mut self, key: u32) {
+    pub(super) fn take_room_back(&mut self, key: u32) {
         let roomy = |unread: &Vec<u8>| unread.capacity() >= REQUEST_BYTES.max(2 * unread.len());
         let Some(conn) = self.conns.get_mut(key as usize).filter(|conn| roomy(&conn.unread)) else { return };
         let mut room = std::mem::take(&mut conn.unread);
