@@ -303,7 +303,7 @@ struct Emitted {
     offset: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate: Option<bool>,
-    /// Sockets that were told beside the rooms.
+    /// Sockets that were told one by one: users and sockets beside the rooms, with `volatile` those in the rooms too.
     sockets: usize,
 }
 

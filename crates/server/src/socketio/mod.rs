@@ -465,8 +465,8 @@ impl Emitter {
         self
     }
 
-    /// … and of all these only those that can take it now: nothing of it is published, kept or recovered. For what the next one makes worthless, such
-    /// as the place of a pointer.
+    /// … and of all these, when it is emitted, only those that can take it now: nothing of it is published, kept or recovered. For what the next one
+    /// makes worthless, such as the place of a pointer. Questions and lists are not concerned: [`ask`](Self::ask) and [`sockets`](Self::sockets) mean all.
     #[must_use]
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
