@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect } from '../lib/clients.mjs';
+import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 
 const data = (events) => events.map((event) => event.data);
@@ -110,6 +111,17 @@ test('a held poll is answered by the first publication, and by its timeout with 
   assert.deepEqual(data((await held).json.events), ['now']);
   const silent = (await server.get(`/poll?channel=held&channel=other&timeout=1&last=${(await held).json.last}`)).json;
   assert.deepEqual([silent.events, silent.last], [[], (await held).json.last]);
+});
+
+test('a crowd of held polls is answered by one publication, each poll once', async (t) => {
+  const server = await omnivox(t);
+  const { last } = (await server.get('/poll?channel=general&timeout=0')).json;
+  const crowd = Array.from({ length: 150 }, () => server.get(`/poll?channel=general&last=${last}`));
+  // Asking is a request itself.
+  await until(async () => (await server.metric('omnivox_held_requests')) - 1 === crowd.length, 'all wait');
+  await server.publish('general', 'now');
+  for (const { status, json } of await Promise.all(crowd)) assert.deepEqual([status, data(json.events)], [200, ['now']]);
+  await until(async () => (await server.metric('omnivox_sessions')) === 0, 'nothing is left of them');
 });
 
 test('who waits gets a batch in one answer, and one event when it set a limit; HEAD is never held', async (t) => {
