@@ -2,7 +2,7 @@
 //!
 //! - [`config`]: what a server is started with.
 //! - [`router`]: which dialect a path belongs to.
-//! - `listener`: takes connections and places each on the least loaded shard; `admission`: how many of whom, and how fast.
+//! - `listener`: takes connections, on the thread of a shard that has about as few as the others; `admission`: how many of whom, and how fast.
 //! - [`proxies`]: who the client is behind a trusted proxy.
 //! - `shard`: a thread that owns its connections, their sessions and its slice of every channel's subscribers.
 //! - `background`: the runtime for what may take its time: requests to back ends.

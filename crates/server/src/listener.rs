@@ -1,4 +1,7 @@
-//! The front door: takes connections and places each on the shard that has the fewest.
+//! The front door: takes connections and places each on a shard.
+//!
+//! Every shard takes connections itself at the addresses that the server has bound, and keeps them while it has about as few as the others
+//! (decision 012). What comes in elsewhere, by Unix sockets and sockets that somebody else has bound, goes to the shard that has the fewest.
 //!
 //! - [`endpoint`]: what is listened on, and binding it; [`unix`]: sockets that are files.
 //!
@@ -33,6 +36,10 @@ pub use self::unix::{Identity, UnixSockets};
 const BACKLOG: i32 = 4096;
 /// How long we wait when the system gives us no more connections.
 const BREATH: Duration = Duration::from_millis(50);
+/// Connections that are taken before everybody else on the thread has a turn.
+const TAKEN_TOGETHER: u32 = 32;
+/// How many more connections than others a shard may have, beside an eighth of theirs, and still keep what it takes.
+const AHEAD_MAX: u64 = 8;
 
 /// A connection as it was accepted.
 pub(crate) enum Socket {
@@ -40,52 +47,118 @@ pub(crate) enum Socket {
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// Takes connections until the server stops taking them.
-pub(crate) async fn run(listener: Listener, common: Arc<Common>, user_timeout: Duration, mut stop: watch::Receiver<bool>) {
-    let Listener { socket, tls, proxied } = listener;
-    let taking = async {
-        match socket {
-            Bound::Tcp(socket) => take_tcp(socket, tls, proxied, &common, user_timeout).await,
-            Bound::Unix(file) => take_unix(&UnixListener::from_std(file.listener()?)?, &common).await,
+/// The connections that one thread takes.
+pub(crate) struct Intake {
+    /// What it listens on.
+    pub listeners: Vec<Listener>,
+    /// How long what was sent may stay unacknowledged.
+    pub user_timeout: Duration,
+    /// Becomes true when no more are to be taken.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Intake {
+    /// Takes connections on the calling thread, which may be a shard's.
+    pub(crate) fn begin(self, common: &Arc<Common>, own: Option<u16>) {
+        for Listener { socket, tls, proxied } in self.listeners {
+            let (way, mut stop) = (Way { tls, proxied, own: own.map(usize::from), common: common.clone() }, self.stop.clone());
+            let taking = async move {
+                match socket {
+                    Bound::Tcp(socket) => way.take_tcp(socket, self.user_timeout).await,
+                    Bound::Unix(file) => way.take_unix(&UnixListener::from_std(file.listener()?)?).await,
+                }
+            };
+            tokio::task::spawn_local(async move {
+                let outcome: io::Result<()> = tokio::select! {
+                    outcome = taking => outcome,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                if let Err(error) = outcome {
+                    tracing::error!(%error, "an address could not be listened on");
+                }
+            });
         }
-    };
-    let outcome: io::Result<()> = tokio::select! {
-        outcome = taking => outcome,
-        _ = stop.wait_for(|stop| *stop) => return,
-    };
-    if let Err(error) = outcome {
-        tracing::error!(%error, "an address could not be listened on");
     }
 }
 
-async fn take_tcp(socket: std::net::TcpListener, tls: bool, proxied: bool, common: &Arc<Common>, user_timeout: Duration) -> io::Result<()> {
-    // Linux gives a connection what the listening socket has, so that no connection costs a call for it.
-    let options = socket2::SockRef::from(&socket);
-    let _ = options.set_tcp_user_timeout(Some(user_timeout));
-    let _ = options.set_tcp_nodelay(true);
-    #[expect(deprecated, reason = "what replaces it is unsafe, and a listener of the standard library is all that it asks for")]
-    let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
-    loop {
-        // Taken without the runtime's own way, which would watch each connection here before its shard does.
-        match socket.async_io(Interest::READABLE, std::net::TcpListener::accept).await {
-            Ok((stream, peer)) => {
-                let peer = Peer { ip: peer.ip().to_canonical(), secure: tls };
-                place(stream, peer, tls, proxied, common);
-            }
-            Err(error) => out_of_breath(&error).await,
-        }
-    }
+/// The way in that a listener is.
+struct Way {
+    tls: bool,
+    proxied: bool,
+    /// The shard whose thread takes the connections.
+    own: Option<usize>,
+    common: Arc<Common>,
 }
 
-async fn take_unix(socket: &UnixListener, common: &Arc<Common>) -> io::Result<()> {
-    loop {
-        match socket.accept().await {
-            Ok((stream, _)) => {
-                let peer = Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: false };
-                place(stream, peer, false, false, common);
+impl Way {
+    async fn take_tcp(&self, socket: std::net::TcpListener, user_timeout: Duration) -> io::Result<()> {
+        // Linux gives a connection what the listening socket has, so that no connection costs a call for it.
+        let options = socket2::SockRef::from(&socket);
+        let _ = options.set_tcp_user_timeout(Some(user_timeout));
+        let _ = options.set_tcp_nodelay(true);
+        #[expect(deprecated, reason = "what replaces it is unsafe, and a listener of the standard library is all that it asks for")]
+        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let mut taken: u32 = 0;
+        loop {
+            // Taken without the runtime's own way, which would watch each connection here before its shard does.
+            match socket.async_io(Interest::READABLE, std::net::TcpListener::accept).await {
+                Ok((stream, peer)) => self.place(stream, Peer { ip: peer.ip().to_canonical(), secure: self.tls }),
+                Err(error) => out_of_breath(&error).await,
             }
-            Err(error) => out_of_breath(&error).await,
+            taken = taken.wrapping_add(1);
+            if taken.is_multiple_of(TAKEN_TOGETHER) {
+                tokio::task::yield_now().await;
+            }
         }
+    }
+
+    async fn take_unix(&self, socket: &UnixListener) -> io::Result<()> {
+        loop {
+            match socket.accept().await {
+                Ok((stream, _)) => self.place(stream, Peer { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), secure: false }),
+                Err(error) => out_of_breath(&error).await,
+            }
+        }
+    }
+
+    /// Gives a connection to a shard, or turns it away.
+    fn place(&self, stream: impl Taken, peer: Peer) {
+        let Self { tls, proxied, ref common, .. } = *self;
+        let limits = common.hub.quotas().limits();
+        let trusted = common.live.load().proxies.trusts(peer.ip);
+        // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
+        let underway = common.underway();
+        let full = common.connected() + underway >= limits.connections_max as u64;
+        let too_many = full || tls && underway >= limits.handshakes_max as u64;
+        if too_many || proxied && !trusted {
+            // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
+            return add_shared(&common.metrics[0].refused_connections_total, 1);
+        }
+        let now = tokio::time::Instant::now().into_std();
+        // A trusted proxy has many clients; they are counted when it has said who they are.
+        let share = || if trusted { Ok(Share::default()) } else { common.admission.connect(peer.ip, now) };
+        let share = match common.admission.connect_any(now).and_then(|()| share()) {
+            Ok(share) => share,
+            Err(refused) => return stream.into_stream().into_iter().for_each(|stream| turn_away(stream, tls, refused, common)),
+        };
+        let shard = self.shard();
+        match stream.into_socket() {
+            Ok(socket) => {
+                common.place_on(shard);
+                let _ = common.doors[shard].send(Visit::Socket(Arrival { socket, peer, tls, proxied, share }));
+            }
+            Err(error) => tracing::warn!(%error, "a connection could not be placed"),
+        }
+    }
+
+    /// Who gets the next connection: the thread's own shard, which then needs not be woken, unless it has many more than another one.
+    fn shard(&self) -> usize {
+        let least = self.common.least_loaded();
+        let fair = |own: &usize| {
+            let load = self.common.load(least);
+            self.common.load(*own) <= load + load / 8 + AHEAD_MAX
+        };
+        self.own.filter(fair).unwrap_or(least)
     }
 }
 
@@ -124,36 +197,6 @@ impl Taken for UnixStream {
 async fn out_of_breath(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be taken; raise the limit of open files if it is that");
     tokio::time::sleep(BREATH).await;
-}
-
-/// Gives a connection to a shard, or turns it away.
-fn place(stream: impl Taken, peer: Peer, tls: bool, proxied: bool, common: &Arc<Common>) {
-    let loads: Vec<u64> = common.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).collect();
-    let limits = common.hub.quotas().limits();
-    let trusted = common.live.load().proxies.trusts(peer.ip);
-    // Those that are still on their way to a shard count too: a storm comes faster than a shard wakes.
-    let underway: u64 = (0..loads.len()).map(|shard| common.placed(shard)).sum::<u64>() + common.handshakes();
-    let full = loads.iter().sum::<u64>() + underway >= limits.connections_max as u64;
-    let too_many = full || tls && underway >= limits.handshakes_max as u64;
-    if too_many || proxied && !trusted {
-        // No words: whoever floods us would get them for every try, and who is no proxy of ours has no business here.
-        return add_shared(&common.metrics[0].refused_connections_total, 1);
-    }
-    let now = tokio::time::Instant::now().into_std();
-    // A trusted proxy has many clients; they are counted when it has said who they are.
-    let share = || if trusted { Ok(Share::default()) } else { common.admission.connect(peer.ip, now) };
-    let share = match common.admission.connect_any(now).and_then(|()| share()) {
-        Ok(share) => share,
-        Err(refused) => return stream.into_stream().into_iter().for_each(|stream| turn_away(stream, tls, refused, common)),
-    };
-    let Some(shard) = (0..loads.len()).min_by_key(|shard| loads[*shard] + common.placed(*shard)) else { return };
-    match stream.into_socket() {
-        Ok(socket) => {
-            common.place_on(shard);
-            let _ = common.doors[shard].send(Visit::Socket(Arrival { socket, peer, tls, proxied, share }));
-        }
-        Err(error) => tracing::warn!(%error, "a connection could not be placed"),
-    }
 }
 
 /// Tells a client why it is not let in, unless it awaits TLS or many are being told already.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::background::Background;
 use crate::bridge::{self, BridgeBody};
 use crate::config::{Live, ServerConfig};
 use crate::listener;
-use crate::listener::{Bound, Endpoint, Listener};
+use crate::listener::{Bound, Endpoint, Intake, Listener};
 use crate::metrics::ShardMetrics;
 use crate::relay::Office;
 use crate::roster::Doors;
@@ -93,25 +94,30 @@ pub struct Handle {
 impl Server {
     /// Starts a server; it runs on threads of its own until it is drained or stopped.
     pub fn start(mut config: ServerConfig) -> Result<Handle, StartError> {
-        let listeners = listeners(&mut config)?;
-        let endpoints = listeners.iter().map(Listener::endpoint).collect::<Result<Vec<_>, _>>().map_err(StartError::System)?;
+        let listeners = Listeners::open(&mut config)?;
+        let endpoints = listeners.endpoints;
         let addresses = endpoints.iter().filter_map(Endpoint::address).collect();
         let user_timeout = config.tcp_user_timeout;
         let background = Background::start().map_err(StartError::System)?;
         let Parts { common, engine, health, shards } = Parts::build(config, background.runtime())?;
+        // An engine that answers at once is ready before anybody can ask.
+        let probe = common.hub.log().probe().as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        health.probed(matches!(probe, Poll::Ready(Ok(_))));
+        let (stop_listening, stop) = watch::channel(false);
+        let intake = |listeners| Intake { listeners, user_timeout, stop: stop.clone() };
         let threads = shards
             .into_iter()
-            .map(|(id, inbox, visits)| {
-                let common = common.clone();
-                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard::run(id, common, inbox, visits))
+            .zip(listeners.shards)
+            .map(|((id, inbox, visits), listeners)| {
+                let (common, intake) = (common.clone(), intake(listeners));
+                std::thread::Builder::new().name(format!("shard-{id}")).spawn(move || shard::run(id, common, inbox, visits, intake))
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::System)?;
-        let (stop_listening, stop) = watch::channel(false);
-        let (door_common, door_health) = (common.clone(), health.clone());
+        let (intake, door_common, door_health) = (intake(listeners.door), common.clone(), health.clone());
         let door = std::thread::Builder::new()
             .name("door".to_owned())
-            .spawn(move || door(listeners, &door_common, user_timeout, &stop, engine, door_health))
+            .spawn(move || door(intake, &door_common, engine, door_health))
             .map_err(StartError::System)?;
         Ok(Handle { addresses, endpoints, common, stop_listening, health, shards: threads, door: Some(door), background })
     }
@@ -128,40 +134,69 @@ impl Server {
     }
 }
 
-/// Binds everything that the settings name, and takes over what listens already.
-fn listeners(config: &mut ServerConfig) -> Result<Vec<Listener>, StartError> {
-    let inherited: Vec<Listener> =
-        std::mem::take(&mut config.inherited).into_iter().map(Listener::inherited).collect::<Result<_, _>>().map_err(StartError::System)?;
-    let known = inherited.iter().filter_map(|listener| listener.endpoint().ok()?.address()).collect::<Vec<_>>();
-    let listens = |address: &SocketAddr| [&config.listen, &config.listen_tls, &known].iter().any(|list| list.contains(address));
-    if !config.proxy_protocol.iter().all(listens) {
-        return Err(StartError::Setting("`server.proxy_protocol` names an address that neither `server.listen` nor `tls.listen` has"));
+/// How many shards there are to be.
+fn shards(config: &ServerConfig) -> Result<u16, StartError> {
+    let cores = || std::thread::available_parallelism().map_or(1, |count| count.get() as u16);
+    match config.shards.unwrap_or_else(cores).min(ShardSet::MAX) {
+        0 => Err(StartError::Setting("`server.shards` must be at least 1")),
+        shards => Ok(shards),
     }
-    if !config.proxy_protocol.is_empty() && config.proxies.trusted.is_empty() {
-        return Err(StartError::Setting("`server.proxy_protocol` believes no proxy: set `server.trusted_proxies`"));
+}
+
+/// What is listened on, by who takes the connections.
+struct Listeners {
+    /// Of each shard: addresses that the server has bound itself.
+    shards: Vec<Vec<Listener>>,
+    /// Of the door: sockets that somebody else has bound, and files.
+    door: Vec<Listener>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Listeners {
+    /// Binds everything that the settings name, and takes over what listens already.
+    fn open(config: &mut ServerConfig) -> Result<Self, StartError> {
+        let inherited: Vec<Listener> = std::mem::take(&mut config.inherited)
+            .into_iter()
+            .map(Listener::inherited)
+            .collect::<Result<_, _>>()
+            .map_err(StartError::System)?;
+        let known = inherited.iter().filter_map(|listener| listener.endpoint().ok()?.address()).collect::<Vec<_>>();
+        let listens = |address: &SocketAddr| [&config.listen, &config.listen_tls, &known].iter().any(|list| list.contains(address));
+        if !config.proxy_protocol.iter().all(listens) {
+            return Err(StartError::Setting("`server.proxy_protocol` names an address that neither `server.listen` nor `tls.listen` has"));
+        }
+        if !config.proxy_protocol.is_empty() && config.proxies.trusted.is_empty() {
+            return Err(StartError::Setting("`server.proxy_protocol` believes no proxy: set `server.trusted_proxies`"));
+        }
+        if config.tls.is_none() && (!config.listen_tls.is_empty() || inherited.iter().any(|listener| listener.tls)) {
+            return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
+        }
+        let shards = usize::from(shards(config)?);
+        let mut listeners = Self { shards: (0..shards).map(|_| Vec::new()).collect(), door: Vec::new(), endpoints: Vec::new() };
+        let plain = config.listen.iter().map(|address| (*address, false));
+        for (address, tls) in plain.chain(config.listen_tls.iter().map(|address| (*address, true))) {
+            let sockets = listener::bind(address, shards).map_err(|error| StartError::Listen { address, error })?;
+            let bound = sockets[0].local_addr().map_err(StartError::System)?;
+            listeners.endpoints.push(Endpoint::Tcp { address: bound, tls });
+            for (socket, shard) in sockets.into_iter().zip(&mut listeners.shards) {
+                shard.push(Listener { socket: Bound::Tcp(socket), tls, proxied: config.proxy_protocol.contains(&address) });
+            }
+        }
+        for mut listener in inherited {
+            let address = listener.endpoint().ok().and_then(|endpoint| endpoint.address());
+            listener.proxied = address.is_some_and(|address| config.proxy_protocol.contains(&address));
+            listeners.door.push(listener);
+        }
+        for path in &config.unix.paths {
+            let refuse = |error| StartError::ListenUnix { path: path.clone(), error };
+            let file = config.unix.bind(path).map_err(refuse)?;
+            listeners.door.push(Listener { socket: Bound::Unix(file), tls: false, proxied: false });
+        }
+        for listener in &listeners.door {
+            listeners.endpoints.push(listener.endpoint().map_err(StartError::System)?);
+        }
+        Ok(listeners)
     }
-    if config.tls.is_none() && (!config.listen_tls.is_empty() || inherited.iter().any(|listener| listener.tls)) {
-        return Err(StartError::Setting("`tls.listen` needs a certificate: set `tls.certificate_file` and `tls.private_key_file`"));
-    }
-    let plain = config.listen.iter().map(|address| (address, false));
-    let mut listeners = plain
-        .chain(config.listen_tls.iter().map(|address| (address, true)))
-        .map(|(address, tls)| match listener::bind(*address) {
-            Ok(socket) => Ok(Listener { socket: Bound::Tcp(socket), tls, proxied: config.proxy_protocol.contains(address) }),
-            Err(error) => Err(StartError::Listen { address: *address, error }),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    for mut listener in inherited {
-        let address = listener.endpoint().ok().and_then(|endpoint| endpoint.address());
-        listener.proxied = address.is_some_and(|address| config.proxy_protocol.contains(&address));
-        listeners.push(listener);
-    }
-    for path in &config.unix.paths {
-        let refuse = |error| StartError::ListenUnix { path: path.clone(), error };
-        let file = config.unix.bind(path).map_err(refuse)?;
-        listeners.push(Listener { socket: Bound::Unix(file), tls: false, proxied: false });
-    }
-    Ok(listeners)
 }
 
 /// What a server consists of before it runs.
@@ -174,11 +209,7 @@ struct Parts {
 
 impl Parts {
     fn build(config: ServerConfig, background: &tokio::runtime::Handle) -> Result<Self, StartError> {
-        let shards =
-            config.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get() as u16)).min(ShardSet::MAX);
-        if shards == 0 {
-            return Err(StartError::Setting("`server.shards` must be at least 1"));
-        }
+        let shards = shards(&config)?;
         if config.apps.is_empty() {
             return Err(StartError::Setting("a server needs at least one [[app]]"));
         }
@@ -275,22 +306,14 @@ impl Simulated {
     }
 }
 
-/// The thread that takes connections, forgets what is old and proves that the log works.
-fn door(
-    listeners: Vec<Listener>,
-    common: &Arc<Common>,
-    user_timeout: Duration,
-    stop: &watch::Receiver<bool>,
-    engine: Arc<MemoryEngine>,
-    health: Arc<Health>,
-) {
+/// The thread that takes the connections which no shard takes, forgets what is old and proves that the log works.
+fn door(intake: Intake, common: &Arc<Common>, engine: Arc<MemoryEngine>, health: Arc<Health>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().expect("a runtime needs only a thread and epoll");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        for listener in listeners {
-            tokio::task::spawn_local(listener::run(listener, common.clone(), user_timeout, stop.clone()));
-        }
+        let mut stop = intake.stop.clone();
+        intake.begin(common, None);
         let (admission, hub) = (common.admission.clone(), common.hub.clone());
         tokio::task::spawn_local(async move {
             loop {
@@ -307,7 +330,6 @@ fn door(
                 tokio::time::sleep(PROBE_EVERY).await;
             }
         });
-        let mut stop = stop.clone();
         let _ = stop.wait_for(|stop| *stop).await;
     });
 }
@@ -466,18 +488,32 @@ fn randomness() -> io::Result<[u64; 2]> {
 impl Common {
     /// Gives a stream to the shard that has the fewest connections.
     fn serve(&self, stream: Box<dyn Stream>, peer: Peer) {
-        let shard = (0..self.metrics.len()).min_by_key(|shard| self.metrics[*shard].connections.load(Ordering::Relaxed));
-        let _ = self.doors[shard.unwrap_or(0)].send(Visit::Stream(stream, peer));
+        let _ = self.doors[self.least_loaded()].send(Visit::Stream(stream, peer));
     }
 
-    /// Connections that were placed on a shard and have not been counted by it yet.
-    pub(crate) fn placed(&self, shard: usize) -> u64 {
-        self.placed[shard].load(Ordering::Relaxed)
+    /// Connections that shards have.
+    pub(crate) fn connected(&self) -> u64 {
+        self.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).sum()
     }
 
     /// TLS handshakes that are under way.
     pub(crate) fn handshakes(&self) -> u64 {
         self.metrics.iter().map(|metrics| metrics.tls_handshakes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections that are on their way to a shard, which does not count them yet, or in a TLS handshake.
+    pub(crate) fn underway(&self) -> u64 {
+        self.placed.iter().map(|placed| placed.load(Ordering::Relaxed)).sum::<u64>() + self.handshakes()
+    }
+
+    /// Connections of a shard, with those on their way to it.
+    pub(crate) fn load(&self, shard: usize) -> u64 {
+        self.metrics[shard].connections.load(Ordering::Relaxed) + self.placed[shard].load(Ordering::Relaxed)
+    }
+
+    /// The shard that has the fewest.
+    pub(crate) fn least_loaded(&self) -> usize {
+        (0..self.metrics.len()).min_by_key(|shard| self.load(*shard)).unwrap_or(0)
     }
 
     /// Takes note of a connection that is on its way to a shard.

@@ -107,15 +107,54 @@ impl Listener {
     }
 }
 
-/// Binds an address. IPv6 addresses take IPv6 alone, so that `0.0.0.0` and `[::]` can both be listed.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds an address for so many shards, each with a socket of its own: Linux gives each new connection to one of them (`SO_REUSEPORT`). Where it
+/// lets the first have no siblings, there is only that one.
+///
+/// The first is bound and listens as if it were to be alone, so that nobody has the address already and nobody can take it later. IPv6 addresses take
+/// IPv6 alone, so that `0.0.0.0` and `[::]` can both be listed.
+pub(crate) fn bind(address: SocketAddr, shards: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let first = listening(address, false)?;
+    let bound = std::net::TcpListener::from(first.try_clone()?).local_addr()?;
+    let mut sockets = vec![first.into()];
+    if shards > 1 && socket2::SockRef::from(&sockets[0]).set_reuse_port(true).is_ok() {
+        let siblings = (1..shards).map_while(|_| listening(bound, true).ok());
+        sockets.extend(siblings.map(std::net::TcpListener::from));
+    }
+    Ok(sockets)
+}
+
+fn listening(address: SocketAddr, beside_others: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(beside_others)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn shards_share_an_address_that_nobody_else_can_take() {
+        let sockets = bind((Ipv4Addr::LOCALHOST, 0).into(), 3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert_eq!(sockets.iter().map(|socket| socket.local_addr().unwrap()).collect::<Vec<_>>(), [address; 3]);
+        for shards in [1, 3] {
+            assert_eq!(bind(address, shards).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+        let clients: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let taken: Vec<usize> = sockets.iter().map(|socket| std::iter::from_fn(|| socket.accept().ok()).count()).collect();
+        assert_eq!(taken.iter().sum::<usize>(), clients.len());
+        assert!(taken.iter().all(|taken| *taken > 0), "each takes some: {taken:?}");
+        drop(sockets);
+        assert_eq!(bind(address, 1).unwrap().len(), 1, "it is free again");
+    }
 }

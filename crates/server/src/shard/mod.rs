@@ -61,7 +61,7 @@ pub(crate) use self::review::Inquiry;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
 use crate::config::{AdminGate, Live};
-use crate::listener::Socket;
+use crate::listener::{Intake, Socket};
 use crate::metrics::{ShardMetrics, add, sub};
 use crate::router::Router;
 use crate::traces::Tracer;
@@ -259,10 +259,13 @@ fn turn(shard: &Shared) -> Turn<'_> {
 }
 
 /// Runs a shard on the calling thread until it is told to stop.
-pub(crate) fn run(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>) {
+pub(crate) fn run(id: u16, common: Arc<Common>, inbox: Inbox, visits: mpsc::UnboundedReceiver<Visit>, intake: Intake) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_io().enable_time().build_local(tokio::runtime::LocalOptions::default());
-    runtime.expect("a runtime needs only a thread and epoll").block_on(serve(id, common, inbox, visits));
+    runtime.expect("a runtime needs only a thread and epoll").block_on(async {
+        intake.begin(&common, Some(id));
+        serve(id, common, inbox, visits).await;
+    });
 }
 
 /// Runs a shard on the calling task's local runtime (or, in tests, `LocalSet`) until it is told to stop.
