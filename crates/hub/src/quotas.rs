@@ -91,7 +91,8 @@ struct Taken {
 /// The accounts of who it turned out to be.
 #[derive(Debug)]
 struct Who {
-    user: Option<Arc<Account>>,
+    /// Empty until it says whose it is, where an app lets it in before.
+    user: OnceLock<Arc<Account>>,
     app: Arc<Account>,
 }
 
@@ -109,7 +110,7 @@ impl Drop for Taken {
 
 impl Who {
     fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
-        self.user.iter().chain(std::iter::once(&self.app))
+        self.user.get().into_iter().chain(std::iter::once(&self.app))
     }
 }
 
@@ -174,6 +175,11 @@ impl Quotas {
         self.lock().of.entry(subject).or_default().clone()
     }
 
+    fn account_of_user(&self, principal: &Principal) -> Option<Arc<Account>> {
+        let user = principal.user.clone()?;
+        Some(self.account(Subject::User(principal.app.clone(), user)))
+    }
+
     fn breach(&self, index: usize) {
         self.refusals.fetch_add(1, Ordering::Relaxed);
         self.breaches[index].fetch_add(1, Ordering::Relaxed);
@@ -199,25 +205,23 @@ impl Share {
         self.0.is_some()
     }
 
-    /// It is known who it is: counts the connection in, and what came with it.
+    /// It is known who it is: counts the connection in, and what came with it. Where the app was known already, but no user, the user is told now.
     pub fn admit(&self, principal: &Principal, now_ms: u64) -> Result<(), Denied> {
         let Some(taken) = &self.0 else { return Ok(()) };
-        if taken.who.get().is_some() {
-            return Ok(());
+        if let Some(who) = taken.who.get() {
+            return taken.identify(who, principal, now_ms);
         }
         taken.quotas.sweep(now_ms);
         taken.refuse_overdrawn(&taken.address.iter().map(|account| (Scope::Address, account)).collect::<Vec<_>>(), now_ms)?;
         let app = taken.quotas.account(Subject::App(principal.app.clone()));
-        let user = principal.user.clone().map(|user| taken.quotas.account(Subject::User(principal.app.clone(), user)));
-        let who = Who { user, app };
-        let mut known = vec![(Scope::App, &who.app)];
-        known.extend(who.user.iter().map(|user| (Scope::User, user)));
+        let user = taken.quotas.account_of_user(principal);
+        let known: Vec<_> = user.iter().map(|user| (Scope::User, user)).chain([(Scope::App, &app)]).collect();
         taken.refuse_overdrawn(&known, now_ms)?;
-        taken.count_connection(&who)?;
+        taken.count_connection(&known)?;
         let early = taken.early_bytes.swap(0, Ordering::Relaxed);
         let refused = known.iter().find_map(|(scope, account)| taken.spend(*scope, account, Quantity::BytesIn, early, now_ms));
         // From here on dropping the share gives the connection back, whatever becomes of it.
-        let _ = taken.who.set(who);
+        let _ = taken.who.set(Who { user: user.map(OnceLock::from).unwrap_or_default(), app });
         refused.map_or(Ok(()), |quota| Err(taken.too_fast(quota)))
     }
 
@@ -259,25 +263,8 @@ impl Share {
     /// Lets it subscribe to so many more, until [`hold`](Self::hold) says how many it has.
     pub(crate) fn subscribe(&self, more: usize) -> Result<(), Denied> {
         let Some(taken) = &self.0 else { return Ok(()) };
-        let more = more as u64;
-        for (at, (scope, account)) in taken.shared().enumerate() {
-            let most = match scope {
-                Scope::Connection => None,
-                Scope::Address => taken.limits.subscriptions_per_address_max,
-                Scope::User => taken.limits.subscriptions_per_user_max,
-                Scope::App => taken.limits.subscriptions_per_app_max,
-            };
-            let before = account.subscriptions.fetch_add(more, Ordering::Relaxed);
-            if most.is_some_and(|most| before + more > most as u64) {
-                for (_, account) in taken.shared().take(at + 1) {
-                    account.subscriptions.fetch_sub(more, Ordering::Relaxed);
-                }
-                let index = 2 + scope as usize - Scope::Address as usize;
-                let words = format!("{} has {before} subscriptions already, and may have no {more} more", scope.words());
-                return Err(taken.held(index, words));
-            }
-        }
-        taken.subscriptions.fetch_add(more, Ordering::Relaxed);
+        taken.count_subscriptions(taken.shared(), more as u64)?;
+        taken.subscriptions.fetch_add(more as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -294,9 +281,9 @@ impl Share {
 
 impl Taken {
     /// The accounts that it shares with others.
-    fn shared(&self) -> impl Iterator<Item = (Scope, &Account)> {
+    fn shared(&self) -> impl Iterator<Item = (Scope, &Account)> + Clone {
         let who = self.who.get();
-        let user = who.and_then(|who| who.user.as_deref()).map(|account| (Scope::User, account));
+        let user = who.and_then(|who| who.user.get()).map(|account| (Scope::User, &**account));
         let app = who.map(|who| (Scope::App, &*who.app));
         self.address.as_deref().map(|account| (Scope::Address, account)).into_iter().chain(user).chain(app)
     }
@@ -342,18 +329,62 @@ impl Taken {
         Ok(())
     }
 
-    fn count_connection(&self, who: &Who) -> Result<(), Denied> {
-        let user = who.user.as_ref().map(|user| (0, user, self.limits.connections_per_user_max, Scope::User));
-        let wanted = user.into_iter().chain(std::iter::once((1, &who.app, self.limits.connections_per_app_max, Scope::App)));
-        let mut counted: Vec<&Arc<Account>> = Vec::new();
-        for (index, account, most, scope) in wanted {
+    /// A session that an app let in without a user says whose it is: it counts as the user's, with the subscriptions that it has.
+    ///
+    /// A session does one thing after another on its shard, so none is added meanwhile.
+    fn identify(&self, who: &Who, principal: &Principal, now_ms: u64) -> Result<(), Denied> {
+        if who.user.get().is_some() {
+            return Ok(());
+        }
+        let Some(user) = self.quotas.account_of_user(principal) else { return Ok(()) };
+        let known = [(Scope::User, &user)];
+        self.refuse_overdrawn(&known, now_ms)?;
+        self.count_connection(&known)?;
+        let held = self.subscriptions.load(Ordering::Relaxed);
+        let counted = self.count_subscriptions(std::iter::once((Scope::User, &*user)), held);
+        match counted {
+            Ok(()) => drop(who.user.set(user)),
+            Err(_) => drop(user.connections.fetch_sub(1, Ordering::Relaxed)),
+        }
+        counted
+    }
+
+    /// Counts a connection on all of these accounts, or on none.
+    fn count_connection(&self, accounts: &[(Scope, &Arc<Account>)]) -> Result<(), Denied> {
+        for (at, (scope, account)) in accounts.iter().enumerate() {
+            let (index, most) = match scope {
+                Scope::User => (0, self.limits.connections_per_user_max),
+                Scope::App => (1, self.limits.connections_per_app_max),
+                Scope::Connection | Scope::Address => continue,
+            };
             let before = account.connections.fetch_add(1, Ordering::Relaxed);
-            counted.push(account);
             if most.is_some_and(|most| before >= most as u64) {
-                for account in counted {
+                for (_, account) in &accounts[..=at] {
                     account.connections.fetch_sub(1, Ordering::Relaxed);
                 }
                 return Err(self.held(index, format!("{} has {before} connections already, and may have no more", scope.words())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts so many subscriptions more on all of these accounts, or on none.
+    fn count_subscriptions<'a>(&self, accounts: impl Iterator<Item = (Scope, &'a Account)> + Clone, more: u64) -> Result<(), Denied> {
+        for (at, (scope, account)) in accounts.clone().enumerate() {
+            let most = match scope {
+                Scope::Connection => None,
+                Scope::Address => self.limits.subscriptions_per_address_max,
+                Scope::User => self.limits.subscriptions_per_user_max,
+                Scope::App => self.limits.subscriptions_per_app_max,
+            };
+            let before = account.subscriptions.fetch_add(more, Ordering::Relaxed);
+            if most.is_some_and(|most| before + more > most as u64) {
+                for (_, account) in accounts.take(at + 1) {
+                    account.subscriptions.fetch_sub(more, Ordering::Relaxed);
+                }
+                let index = 2 + scope as usize - Scope::Address as usize;
+                let words = format!("{} has {before} subscriptions already, and may have no {more} more", scope.words());
+                return Err(self.held(index, words));
             }
         }
         Ok(())

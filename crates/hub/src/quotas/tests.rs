@@ -159,6 +159,57 @@ fn so_many_subscriptions_at_once() {
     }
 }
 
+/// An open app lets a session in before it says whose it is.
+#[test]
+fn who_says_later_whose_it_is_counts_from_then_on() {
+    let nobody = (9, "shop", "");
+    let quotas = quotas(|limits| {
+        limits.connections_per_user_max = Some(2);
+        limits.connections_per_app_max = Some(4);
+        limits.subscriptions_per_user_max = Some(3);
+        limits.publications_per_user_per_second_max = Some(5);
+        limits.deliveries_per_user_per_second_max = Some(100);
+    });
+    let known = come(&quotas, (1, "shop", "ana"), 0).unwrap();
+    let [late, refused, many] = [(); 3].map(|()| come(&quotas, nobody, 0).unwrap());
+    let identify = |share: &Share, user, now_ms| setting(share.admit(&principal("shop", user), now_ms));
+    assert_eq!(setting(late.subscribe(2)), None);
+    late.hold(2);
+    // What it has comes with it, and is once in the account of the app, however often it says it.
+    for _ in 0..2 {
+        assert_eq!(identify(&late, "ana", 0), None);
+    }
+    assert_eq!(setting(known.subscribe(2)), Some("subscriptions_per_user_max"));
+    assert_eq!(setting(known.subscribe(1)), None);
+    assert_eq!(setting(late.publish(3, 0)), None);
+    assert_eq!(setting(known.publish(3, 0)), Some("publications_per_user_per_second_max"), "they publish as one");
+    assert_eq!(setting(come(&quotas, (1, "shop", "bob"), 0)), Some("connections_per_app_max"));
+    // A third connection is refused, and so is one that brings too many subscriptions.
+    assert_eq!(identify(&refused, "ana", 0), Some("connections_per_user_max"));
+    assert_eq!(identify(&refused, "bob", 0), None, "who was refused is nobody still");
+    assert_eq!(setting(many.subscribe(4)), None, "nobody has no account of a user");
+    many.hold(4);
+    assert_eq!(identify(&many, "eve", 0), Some("subscriptions_per_user_max"));
+    many.hold(3);
+    assert_eq!(identify(&many, "eve", 0), None, "what was refused costs nothing");
+    many.hold(0);
+    // All of it is given back.
+    drop(late);
+    let again = come(&quotas, nobody, 0).unwrap();
+    assert_eq!(setting(again.subscribe(2)), None);
+    again.hold(2);
+    assert_eq!(identify(&again, "ana", 0), None);
+    // Who was sent too much waits until that is paid for.
+    assert!(again.sent(0, 100, SECOND_MS).is_none());
+    assert!(again.sent(0, 40, SECOND_MS).is_some());
+    drop(again);
+    let again = come(&quotas, nobody, SECOND_MS).unwrap();
+    assert_eq!(identify(&again, "ana", SECOND_MS), Some("deliveries_per_user_per_second_max"));
+    assert_eq!(identify(&again, "ana", SECOND_MS + 400), None);
+    drop((known, refused, many, again));
+    assert_eq!(refresh(&quotas), 0);
+}
+
 #[test]
 fn what_was_refused_for_one_costs_the_others_nothing() {
     let quotas = quotas(|limits| {
