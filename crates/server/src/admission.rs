@@ -104,8 +104,17 @@ impl Admission {
         self.limits.store(Arc::new(limits));
     }
 
+    /// Lets a connection in at the door, where an address is known that is a client's.
+    ///
+    /// The address is asked first: what it may not have takes nothing from what everybody has.
+    pub(crate) fn let_in(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<Share, Refused> {
+        let share = address.map_or_else(|| Ok(Share::default()), |ip| self.connect(ip, now))?;
+        self.connect_any(now)?;
+        Ok(share)
+    }
+
     /// Lets a connection in, whoever's it is.
-    pub(crate) fn connect_any(&self, now: Instant) -> Result<(), Refused> {
+    fn connect_any(&self, now: Instant) -> Result<(), Refused> {
         let Some(per_second) = self.limits.load().connects_per_second_max else { return Ok(()) };
         let (mut everybody, now_ns) = (self.everybody.lock().unwrap_or_else(PoisonError::into_inner), self.ns(now));
         if everybody.connects.take(now_ns, Rate::per_second(per_second.into()), 1) {
@@ -209,6 +218,33 @@ mod tests {
         drop((second, third));
         admission.sweep(now);
         assert_eq!(remembered(&admission), 0);
+    }
+
+    /// Whoever goes beyond its own limit leaves the others what all have together.
+    #[test]
+    fn an_address_that_is_refused_takes_nothing_from_the_others() {
+        let check = |set: fn(&mut Limits), own: &str| {
+            let (admission, now) = admission(|limits| {
+                limits.connects_per_second_max = Some(100);
+                set(limits);
+            });
+            let come = |address| admission.let_in(Some(ip(address)), now).map_err(|refused| refused.setting);
+            let flood: Vec<_> = (0..200).map(|_| come(A)).collect();
+            let refused: Vec<_> = flood.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+            assert_eq!(refused.len(), 195, "{own}");
+            assert!(refused.iter().all(|setting| **setting == own), "{own}: {refused:?}");
+            let other: Vec<_> = (0..5).map(|_| come(B)).collect();
+            assert!(other.iter().all(Result::is_ok), "{own}");
+            let proxied = (0..).take_while(|_: &u32| admission.let_in(None, now).is_ok()).count();
+            assert_eq!(proxied, 90, "ten of the hundred are taken");
+            // Who is refused for everybody's sake is not counted in.
+            assert_eq!(come("203.0.113.9").err(), Some("connects_per_second_max"));
+            drop((flood, other));
+            admission.sweep(now + Duration::from_secs(60));
+            assert_eq!(remembered(&admission), 0, "{own}");
+        };
+        check(|limits| limits.connects_per_address_per_second_max = Some(5), "connects_per_address_per_second_max");
+        check(|limits| limits.connections_per_address_max = Some(5), "connections_per_address_max");
     }
 
     /// A storm of those who were sent away comes back spread, as many in a second as are let in.

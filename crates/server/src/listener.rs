@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::admission::{Refused, Share};
+use crate::admission::Refused;
 use crate::metrics::add_shared;
 use crate::shard::{self, Arrival, Common, Peer, Stream, Visit};
 
@@ -136,8 +136,7 @@ impl Way {
         }
         let now = tokio::time::Instant::now().into_std();
         // A trusted proxy has many clients; they are counted when it has said who they are.
-        let share = || if trusted { Ok(Share::default()) } else { common.admission.connect(peer.ip, now) };
-        let share = match common.admission.connect_any(now).and_then(|()| share()) {
+        let share = match common.admission.let_in((!trusted).then_some(peer.ip), now) {
             Ok(share) => share,
             Err(refused) => return stream.into_stream().into_iter().for_each(|stream| turn_away(stream, tls, refused, common)),
         };
