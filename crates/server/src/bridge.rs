@@ -11,6 +11,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::{Buf, Bytes, BytesMut};
@@ -30,6 +31,8 @@ pub(crate) trait Connect {
     fn connect(&self, stream: DuplexStream);
     /// The largest body that is taken.
     fn body_bytes_max(&self) -> usize;
+    /// How long a body may take to come.
+    fn body_time_max(&self) -> Duration;
 }
 
 /// Answers one request.
@@ -39,18 +42,27 @@ where
 {
     let extended = is_websocket_connect(&request);
     if request.method() == Method::CONNECT && !extended {
-        return plain(StatusCode::NOT_IMPLEMENTED, "only the `websocket` protocol is served over CONNECT (RFC 8441)");
+        return plain(StatusCode::NOT_IMPLEMENTED, "unavailable", "only the `websocket` protocol is served over CONNECT (RFC 8441)");
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let Ok(body) = Limited::new(body, door.body_bytes_max()).collect().await.map(|body| body.to_bytes()) else {
-        return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than limits.body_bytes_max, or was not sent to its end");
+    let whole = Limited::new(body, door.body_bytes_max()).collect();
+    let body = match tokio::time::timeout(door.body_time_max(), whole).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            let words = "the body is larger than limits.body_bytes_max, or was not sent to its end";
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", words);
+        }
+        Err(_) => {
+            let words = "the request's body took too long to arrive (limits.body_time_max_ms)";
+            return plain(StatusCode::REQUEST_TIMEOUT, "body_timeout", words);
+        }
     };
     let (mut pipe, other_end) = tokio::io::duplex(PIPE_BYTES);
     door.connect(other_end);
     let text = request_text(&parts, extended, &body);
     let Ok((head, rest)) = exchange(&mut pipe, &text).await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the server is going away; try again");
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is going away; try again");
     };
     let mut response = Response::new(BridgeBody::empty());
     *response.status_mut() = StatusCode::from_u16(head.status()).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -146,8 +158,8 @@ async fn relay(upgrade: hyper::upgrade::OnUpgrade, mut pipe: DuplexStream, rest:
     }
 }
 
-fn plain(status: StatusCode, words: &str) -> Response<BridgeBody> {
-    let error = crate::shard::error(status.as_u16(), if status.is_server_error() { "unavailable" } else { "refused" }, words);
+fn plain(status: StatusCode, code: &str, words: &str) -> Response<BridgeBody> {
+    let error = crate::shard::error(status.as_u16(), code, words);
     let mut response =
         Response::new(BridgeBody { pipe: None, bytes: BytesMut::from(&error.body[..]), state: State::Length(error.body.len() as u64) });
     *response.status_mut() = status;

@@ -83,6 +83,11 @@ counters! {
 }
 
 impl ShardMetrics {
+    /// Connections that are open, where one of HTTP/2 counts beside its streams.
+    pub(crate) fn open(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed) + self.http2_connections.load(Ordering::Relaxed)
+    }
+
     /// Counts a session that the server ended.
     pub fn count_close(&self, label: &str) {
         if let Some(index) = REASONS.iter().position(|reason| *reason == label) {

@@ -450,7 +450,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Answers a request.
+    /// Answers a request. The runtime needs its timers (`enable_time`): a body may take so long as `limits.body_time_max_ms` says.
     pub async fn call<B>(&self, request: http::Request<B>, peer: Peer) -> http::Response<BridgeBody>
     where
         B: hyper::body::Body<Data: bytes::Buf, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -472,6 +472,10 @@ impl bridge::Connect for EmbeddedDoor<'_> {
     fn body_bytes_max(&self) -> usize {
         self.common.hub.limits().body_bytes_max
     }
+
+    fn body_time_max(&self) -> Duration {
+        self.common.hub.limits().body_time_max
+    }
 }
 
 /// What `/health`, `/ready` and `/metrics` tell.
@@ -491,9 +495,9 @@ impl Common {
         let _ = self.doors[self.least_loaded()].send(Visit::Stream(stream, peer));
     }
 
-    /// Connections that shards have.
+    /// Connections that shards have; one of HTTP/2 counts, and each of its streams that is open.
     pub(crate) fn connected(&self) -> u64 {
-        self.metrics.iter().map(|metrics| metrics.connections.load(Ordering::Relaxed)).sum()
+        self.metrics.iter().map(|metrics| metrics.open()).sum()
     }
 
     /// TLS handshakes that are under way.
@@ -508,7 +512,7 @@ impl Common {
 
     /// Connections of a shard, with those on their way to it.
     pub(crate) fn load(&self, shard: usize) -> u64 {
-        self.metrics[shard].connections.load(Ordering::Relaxed) + self.placed[shard].load(Ordering::Relaxed)
+        self.metrics[shard].open() + self.placed[shard].load(Ordering::Relaxed)
     }
 
     /// The shard that has the fewest.

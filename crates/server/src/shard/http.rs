@@ -285,6 +285,7 @@ impl Shard {
                 Ok(socket) => HandoffIo::Socket(Socket::Unix(socket)),
                 Err(_) => return,
             },
+            Io::Bridged(stream) => HandoffIo::Bridged(stream),
             Io::Other(stream) => HandoffIo::Other(stream),
         };
         let handoff = Handoff { socket, peer: conn.peer, share: conn.share, request, unread: conn.unread };

@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::http2::Bridged;
 use crate::listener::Socket;
 
-/// Anything else that bytes flow through: TLS, an HTTP/2 stream, an embedder's upgrade.
+/// Anything else that bytes flow through: TLS, an embedder's request, a test's pipe.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -23,6 +24,8 @@ pub(crate) enum Io {
     Tcp(TcpStream),
     /// A Unix socket, likewise.
     Unix(UnixStream),
+    /// A stream of HTTP/2, whose request was read to its end before it came here.
+    Bridged(Box<Bridged>),
     /// Another stream.
     Other(Box<dyn Stream>),
 }
@@ -36,12 +39,18 @@ impl Io {
         })
     }
 
+    /// Whether the request that it is for has come to its end, so that nothing of it can stay out.
+    pub(crate) fn is_bridged(&self) -> bool {
+        matches!(self, Self::Bridged(_))
+    }
+
     /// Reads into `buffer`; 0 is the end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut into = ReadBuf::new(buffer);
         let read = match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut into),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut into),
+            Self::Bridged(stream) => Pin::new(&mut stream.pipe).poll_read(cx, &mut into),
             Self::Other(stream) => Pin::new(stream).poll_read(cx, &mut into),
         };
         read.map_ok(|()| into.filled().len())
@@ -54,6 +63,8 @@ impl Io {
             (Self::Tcp(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
             (Self::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Unix(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
+            (Self::Bridged(stream), [one]) => Pin::new(&mut stream.pipe).poll_write(cx, one),
+            (Self::Bridged(stream), several) => Pin::new(&mut stream.pipe).poll_write_vectored(cx, several),
             (Self::Other(stream), [one]) => Pin::new(stream).poll_write(cx, one),
             (Self::Other(stream), several) => Pin::new(stream).poll_write_vectored(cx, several),
         }
@@ -68,7 +79,7 @@ impl Io {
             (Self::Tcp(stream), several) => stream.try_write_vectored(several),
             (Self::Unix(stream), [one]) => stream.try_write(one),
             (Self::Unix(stream), several) => stream.try_write_vectored(several),
-            (Self::Other(_), _) => return Poll::Pending,
+            (Self::Bridged(_) | Self::Other(_), _) => return Poll::Pending,
         };
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -79,7 +90,8 @@ impl Io {
     /// Pushes out what a layer below may hold back.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            // A pipe holds nothing back.
+            Self::Tcp(_) | Self::Unix(_) | Self::Bridged(_) => Poll::Ready(Ok(())),
             Self::Other(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -89,6 +101,7 @@ impl Io {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Bridged(stream) => Pin::new(&mut stream.pipe).poll_shutdown(cx),
             Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -4,7 +4,7 @@
 //! left in outboxes, and gives it back before it waits again. So nothing in here is locked, and nothing is borrowed across an await.
 //!
 //! - [`conn`]: a connection and what it is at the moment; [`read`] and [`http`]: bytes in; [`flush`]: bytes out.
-//! - [`proxied`]: what a proxy says before a connection's own bytes; [`secure`]: TLS handshakes, and HTTP/2 by way of the bridge.
+//! - [`proxied`]: what a proxy says before a connection's own bytes; [`secure`]: TLS handshakes; [`http2`]: HTTP/2 by way of the bridge.
 //! - [`driver`]: runs sessions: inputs in, actions done; [`commands`]: what they ask of the hub; [`slot`]: what is kept of each;
 //!   [`review`]: what they may still do when the rules have changed.
 //! - [`quota`]: what its client sends and is sent, counted.
@@ -18,6 +18,7 @@ mod entropy;
 mod fanout;
 mod flush;
 mod http;
+mod http2;
 mod io;
 mod patterns;
 mod proxied;
@@ -35,6 +36,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -157,6 +159,7 @@ pub(crate) struct Handoff {
 
 enum HandoffIo {
     Socket(Socket),
+    Bridged(Box<http2::Bridged>),
     Other(Box<dyn Stream>),
 }
 
@@ -358,6 +361,7 @@ fn adopt(shard: &Shared, handoff: Handoff) {
             Ok(io) => io,
             Err(_) => return,
         },
+        HandoffIo::Bridged(stream) => Io::Bridged(stream),
         HandoffIo::Other(stream) => Io::Other(stream),
     };
     let key = {
@@ -391,14 +395,16 @@ async fn drain(shard: Shared) {
         sent_away += due;
         {
             let mut shard = turn(&shard);
-            let idle: Vec<u32> =
-                shard.conns.iter().filter(|(_, conn)| matches!(conn.mode, Mode::Http(_))).map(|(key, _)| key as u32).collect();
+            // A stream of HTTP/2 has asked already, and is answered.
+            let asks_nothing = |conn: &Conn| matches!(conn.mode, Mode::Http(_)) && !conn.io.is_bridged();
+            let idle: Vec<u32> = shard.conns.iter().filter(|(_, conn)| asks_nothing(conn)).map(|(key, _)| key as u32).collect();
             idle.into_iter().for_each(|key| shard.begin_close(key));
             let some: Vec<SlotRef> =
                 shard.sessions.iter().filter(|(_, slot)| !slot.ending).take(due as usize).map(|(at, slot)| slot.at(at)).collect();
             some.into_iter().for_each(|at| shard.close_session(at, CloseReason::Drain));
             shard.settle();
-            if shard.conns.is_empty() && shard.sessions.is_empty() {
+            let http2 = shard.metrics().http2_connections.load(Ordering::Relaxed);
+            if shard.conns.is_empty() && shard.sessions.is_empty() && http2 == 0 {
                 break;
             }
         }
@@ -472,11 +478,11 @@ impl Shard {
 
     fn insert_conn(&mut self, io: Io, peer: Peer, share: Share) -> u32 {
         let generation = self.next_generation();
-        let now_ms = self.now_ms();
+        let (now_ms, asked) = (self.now_ms(), io.is_bridged());
         let key = self.conns.insert(Conn::new(generation, io, peer, share, now_ms)) as u32;
         add(&self.metrics().connections, 1);
         self.schedule_conn_deadline(key);
-        if self.draining {
+        if self.draining && !asked {
             self.begin_close(key);
         }
         key

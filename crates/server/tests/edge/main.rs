@@ -1,8 +1,9 @@
-//! The edge: TLS with certificates that change, HTTP/2 with streams and WebSockets on it, and the server inside somebody else's; compression in
-//! [`deflate`], proxies and the limits of an address in [`proxies`].
+//! The edge: TLS with certificates that change, HTTP/2 with streams and WebSockets on it, and the server inside somebody else's; how connections
+//! of HTTP/2 end in [`http2`], compression in [`deflate`], proxies and the limits of an address in [`proxies`].
 
 mod deflate;
 mod embedding;
+mod http2;
 mod proxies;
 mod raw;
 
