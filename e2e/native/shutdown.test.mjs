@@ -1,9 +1,15 @@
 // SIGTERM: no new clients, those that are here are told to come back, exit 0. A second signal ends at once.
+// parts: openssl
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import { certificate, tlsSection } from '../lib/certificates.mjs';
 import { connect, rawStream } from '../lib/clients.mjs';
+import { connectHttp2 } from '../lib/http2.mjs';
+import { within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
+import { OPEN } from '../lib/settings.mjs';
 
 test('every transport is told to come back, and the exit code is 0', async (t) => {
   const server = await omnivox(t);
@@ -27,6 +33,28 @@ test('every transport is told to come back, and the exit code is 0', async (t) =
   assert.deepEqual([answer.json.events, answer.json.last], [[], last]);
   assert.deepEqual(await ended, { code: 0, signal: null });
   await assert.rejects(fetch(`${server.url}/health`), 'the port is free again');
+});
+
+test('the same over HTTP/2: what was half sent is answered, a WebSocket is told, and the connection ends with GOAWAY', async (t) => {
+  const files = certificate(t);
+  const server = await omnivox(t, { settings: `${OPEN}${tlsSection(files)}` });
+  const [, port] = await server.printed(/https:\/\/127\.0\.0\.1:(\d+)/);
+  const connection = await connectHttp2(t, port, files);
+  const posted = connection.session.request({ ':method': 'POST', ':path': '/v1/publish', 'content-type': 'application/json' });
+  posted.write('{"channel":"last",');
+  const socket = connection.webSocket('/v1/ws');
+  await within(once(socket, 'open'), 'a WebSocket');
+  // An answer on the same connection shows that the request before it has come.
+  assert.equal((await connection.request('GET', '/health')).status, 200);
+
+  const [goaway, closed] = [once(connection.session, 'goaway'), once(socket, 'close')];
+  const ended = server.stop('SIGTERM', 30_000);
+  assert.equal((await within(goaway, 'GOAWAY'))[0], 0);
+  assert.equal((await within(closed, 'the WebSocket to be closed'))[0], 1012);
+  posted.end('"data":1}');
+  assert.equal((await within(once(posted, 'response'), 'an answer'))[0][':status'], 200);
+  await within(connection.closed, 'the connection to end');
+  assert.deepEqual(await ended, { code: 0, signal: null });
 });
 
 test('what was published before the signal still arrives', async (t) => {
