@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::grants::Permissions;
 use crate::name::{AppId, ChannelName};
 use crate::pattern::Pattern;
@@ -78,6 +80,29 @@ impl Default for Retention {
     }
 }
 
+/// How much is kept of each channel of a publication: one retention for all of them, or one for each in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retentions(SmallVec<[Retention; 1]>);
+
+impl Retentions {
+    /// That of the channel in that place.
+    pub fn of(&self, place: usize) -> Retention {
+        self.0.get(place).or_else(|| self.0.last()).copied().unwrap_or_default()
+    }
+}
+
+impl From<Retention> for Retentions {
+    fn from(all: Retention) -> Self {
+        Self([all].into_iter().collect())
+    }
+}
+
+impl FromIterator<Retention> for Retentions {
+    fn from_iter<I: IntoIterator<Item = Retention>>(each: I) -> Self {
+        Self(each.into_iter().collect())
+    }
+}
+
 /// The namespaces of an app; the one with the longest matching prefix rules a channel.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
@@ -100,6 +125,11 @@ impl Namespaces {
     pub fn of(&self, channel: &ChannelName) -> &Arc<Namespace> {
         let matching = self.list.iter().find(|namespace| namespace.pattern.matches(channel.as_str()));
         matching.unwrap_or_else(|| &self.list[self.list.len() - 1])
+    }
+
+    /// How much is kept of each of the channels.
+    pub fn retentions(&self, channels: &[ChannelName]) -> Retentions {
+        channels.iter().map(|channel| self.of(channel).history).collect()
     }
 
     /// All of them, longest prefix first.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::app::Retention;
+use crate::app::Retentions;
 use crate::event::{Member, PresenceEvent};
 use crate::mark::{Cursor, Mark, Position};
 use crate::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
@@ -96,7 +96,7 @@ pub enum Announcement {
 }
 
 /// Whose sessions end.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whom {
     /// All of a user.
     User(UserId),
@@ -131,7 +131,8 @@ pub trait Witness: Send + Sync + 'static {
 /// A log of publications.
 pub trait Log: Send + Sync + 'static {
     /// Numbers a draft in all its channels, keeps it, and announces it, all at once for each channel; a repeated id is answered with the first place.
-    fn publish(&self, app: &AppId, draft: Draft, retention: Retention) -> Task<Published>;
+    /// A channel that is named twice is meant once.
+    fn publish(&self, app: &AppId, draft: Draft, retentions: Retentions) -> Task<Published>;
 
     /// From now on announces the channels to the shard, and gives what was missed: atomic, so that nothing falls between the two. With a
     /// [`Watch`] everything in the app is announced to the shard, which picks out what its patterns mean.

@@ -156,9 +156,11 @@ impl Hub {
         draft.audience = Audience { users: emit.users.iter().cloned().collect(), except_publisher: emit.except_caller, ..draft.audience };
         draft.published_by(asked.session);
         let app = &asked.principal.app;
-        let Some(first) = draft.channels.first() else { return Ok(self.log().direct(app, draft)) };
-        let retention = self.app(app).map(|entry| entry.app.namespaces.of(first).history).unwrap_or_default();
-        let publishing = self.log().publish(app, draft, retention);
+        if draft.channels.is_empty() {
+            return Ok(self.log().direct(app, draft));
+        }
+        let retentions = self.retentions(app, &draft);
+        let publishing = self.log().publish(app, draft, retentions);
         Ok(Box::pin(async move { publishing.await.map(drop) }))
     }
 }

@@ -484,8 +484,8 @@ impl Door<'_> {
         }
         self.check_draft(&draft)?;
         draft.author = author;
-        let retention = self.app.namespaces.of(&draft.channels[0]).history;
-        Ok(self.hub.log.publish(&self.app.id, *draft, retention))
+        let retentions = self.app.namespaces.retentions(&draft.channels);
+        Ok(self.hub.log.publish(&self.app.id, *draft, retentions))
     }
 
     fn check_draft(&self, draft: &Draft) -> Result<(), Denied> {

@@ -203,7 +203,7 @@ impl Door<'_> {
 /// Tells the inboxes of a room that somebody came or went.
 pub(crate) async fn tell(log: &dyn Log, key: &ChannelKey, members: &[Member], about: &Member, came: bool) -> Result<(), EngineError> {
     for other in members.iter().filter(|other| other.session.is_of_lease() && other.key != about.key) {
-        log.publish(&key.app, news(&key.channel, about, came, &other.key), KEPT).await?;
+        log.publish(&key.app, news(&key.channel, about, came, &other.key), KEPT.into()).await?;
     }
     Ok(())
 }

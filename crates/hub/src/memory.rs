@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, Guard};
 use hashbrown::HashMap;
 use hashbrown::hash_map::EntryRef;
 use omnivox_core::Limits;
-use omnivox_core::app::Retention;
+use omnivox_core::app::{Retention, Retentions};
 use omnivox_core::engine::{
     Announcement, Announcer, ChannelSummary, EngineError, HistoryPage, HistoryQuery, Joined, JoinedChannel, Joining, Log, Presence,
     Published, ShardSet, Task, Watch, Whom, Witness, ready,
@@ -266,14 +266,15 @@ impl MemoryEngine {
         Ok(vacant.insert_with_key(key.into(), fresh))
     }
 
-    fn publish_now(&self, app_id: &AppId, draft: Draft, retention: Retention) -> Result<Published, EngineError> {
+    fn publish_now(&self, app_id: &AppId, mut draft: Draft, retentions: Retentions) -> Result<Published, EngineError> {
         let app = self.app(app_id);
+        let retentions = name_once(&mut draft, retentions);
         let keys: SmallVec<[ChannelRef<'_>; 1]> = draft.channels.iter().map(|channel| ChannelRef::new(app_id, channel)).collect();
         let mut guards = self.lock_all(&keys);
         let now_ms = (self.clock)();
         for (at, key) in keys.iter().enumerate() {
             let channel = self.channel(guards.of(self.stripe_index(*key)), *key, &app)?;
-            channel.retention = retention;
+            channel.retention = retentions.of(at);
             if at == 0
                 && let Some(id) = &draft.id
                 && let Some(ids) = &mut channel.recent_ids
@@ -306,7 +307,7 @@ impl MemoryEngine {
         for (place, key) in keys().enumerate() {
             let channel = self.channel(guards.of(self.stripe_index(key)), key, &app)?;
             channel.touched_ms = now_ms;
-            channel.history.push(publication.clone(), place, &retention);
+            channel.history.push(publication.clone(), place, &retentions.of(place));
         }
         let published = Published { places: publication.places.clone(), cursor, duplicate: false };
         if let Some(id) = &publication.draft.id {
@@ -500,6 +501,22 @@ impl MemoryEngine {
     }
 }
 
+/// Leaves each channel of a draft in its first place only, with its retention.
+fn name_once(draft: &mut Draft, retentions: Retentions) -> Retentions {
+    if draft.channels.len() < 2 {
+        return retentions;
+    }
+    let named = std::mem::take(&mut draft.channels);
+    let mut kept = Vec::with_capacity(named.len());
+    for (place, channel) in named.into_iter().enumerate() {
+        if !draft.channels.contains(&channel) {
+            draft.channels.push(channel);
+            kept.push(retentions.of(place));
+        }
+    }
+    kept.into_iter().collect()
+}
+
 /// The stripes that one publication holds.
 struct Guards<'a>(SmallVec<[(usize, MutexGuard<'a, Stripe>); 1]>);
 
@@ -531,8 +548,8 @@ impl RecentIds {
 }
 
 impl Log for MemoryEngine {
-    fn publish(&self, app: &AppId, draft: Draft, retention: Retention) -> Task<Published> {
-        ready(self.publish_now(app, draft, retention))
+    fn publish(&self, app: &AppId, draft: Draft, retentions: Retentions) -> Task<Published> {
+        ready(self.publish_now(app, draft, retentions))
     }
 
     fn subscribe(&self, app: &AppId, joining: Joining<'_>) -> Task<Joined> {

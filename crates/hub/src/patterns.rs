@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use omnivox_core::app::{Retention, Retentions};
 use omnivox_core::command::{Appear, Denied, Replay, Reply, Subscribe};
 use omnivox_core::engine::{Joining, Task, Watch};
 use omnivox_core::event::Member;
@@ -108,13 +109,18 @@ impl Door<'_> {
 }
 
 impl Hub {
+    /// How much the app keeps of each of a draft's channels.
+    pub fn retentions(&self, app: &AppId, draft: &Draft) -> Retentions {
+        self.app(app).map_or_else(|| Retention::default().into(), |entry| entry.app.namespaces.retentions(&draft.channels))
+    }
+
     /// Publishes, once the presence set has changed, what its log tells of that.
     pub fn tell(&self, app: &AppId, changing: Task<()>, draft: Draft) -> Task<()> {
-        let retention = self.app(app).map(|entry| entry.app.namespaces.of(&draft.channels[0]).history).unwrap_or_default();
+        let retentions = self.retentions(app, &draft);
         let (log, app) = (self.log().clone(), app.clone());
         Box::pin(async move {
             changing.await?;
-            log.publish(&app, draft, retention).await.map(drop)
+            log.publish(&app, draft, retentions).await.map(drop)
         })
     }
 }

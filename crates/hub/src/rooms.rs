@@ -168,7 +168,7 @@ impl Door<'_> {
                 return Err(Denied::NotFound("that member is not in the room, or no longer".into()));
             }
             if !leased.is_empty() {
-                log.publish(&app, signal.letter(&from.key), leases::KEPT).await.map_err(denied)?;
+                log.publish(&app, signal.letter(&from.key), leases::KEPT.into()).await.map_err(denied)?;
             }
             if !to.is_empty() {
                 log.direct(&app, signal.draft(&from.key, to)).await.map_err(denied)?;

@@ -98,7 +98,7 @@ fn ids_are_remembered_up_to_a_number() {
 #[test]
 fn channels_are_limited_and_given_back() {
     let fixture = Fixture::new(&|announcer, limits| memory(announcer, Limits { channels_max: 2, ..limits }));
-    let publish = |channels: &str| outcome(fixture.engine.log.publish(&fixture.app, draft(channels), AMPLE));
+    let publish = |channels: &str| outcome(fixture.engine.log.publish(&fixture.app, draft(channels), AMPLE.into()));
     assert!(publish("a").is_ok());
     assert!(publish("b").is_ok());
     assert!(matches!(publish("c"), Err(EngineError::Limit { setting: "channels_max", .. })));

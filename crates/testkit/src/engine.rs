@@ -23,7 +23,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use omnivox_core::app::Retention;
+use omnivox_core::app::{Retention, Retentions};
 use omnivox_core::engine::{Announcer, EngineError, HistoryPage, HistoryQuery, Joined, Joining, Log, Presence, Published, Task, Watch};
 use omnivox_core::{AppId, ChannelKey, ChannelName, Draft, Limits, Mark, Pattern, Payload, Publication};
 
@@ -89,8 +89,8 @@ impl Fixture {
     }
 
     /// Publishes a draft.
-    pub fn publish_draft(&self, app: &AppId, draft: Draft, retention: Retention) -> Published {
-        done(self.engine.log.publish(app, draft, retention))
+    pub fn publish_draft(&self, app: &AppId, draft: Draft, retentions: impl Into<Retentions>) -> Published {
+        done(self.engine.log.publish(app, draft, retentions.into()))
     }
 
     /// The shard joins channels, `a` or `a+b`, without a mark.
@@ -218,6 +218,8 @@ macro_rules! engine_suite {
             joining_is_atomic_with_what_follows,
             cursors_walk_through_racing_publishers,
             several_channels_share_one_publication,
+            each_channel_keeps_what_its_own_rules_say,
+            a_channel_that_is_named_twice_is_meant_once,
             an_id_counts_once_within_its_window,
             an_id_belongs_to_its_first_channel,
             history_is_read_in_both_directions,

@@ -69,7 +69,7 @@ async fn notify(hub: &Arc<Hub>, app: AppId) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let payload = format!(r#"{{"msg":"notification {number}","time":{now}}}"#);
         let draft = Draft::new(channel.clone(), Payload::Json(payload.into()));
-        if let Err(trouble) = hub.log().publish(&app, draft, Retention::default()).await {
+        if let Err(trouble) = hub.log().publish(&app, draft, Retention::default().into()).await {
             tracing::warn!("the notification was not published: {trouble}");
         }
     }

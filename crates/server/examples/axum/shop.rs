@@ -135,7 +135,7 @@ async fn order(
         serde_json::from_slice(&body).map_err(|error| (StatusCode::BAD_REQUEST, format!("an order is JSON: {error}\n")))?;
     let payload = serde_json::json!({ "customer": customer, "order": item }).to_string();
     let draft = Draft::new(ChannelName::parse(ORDERS).expect("a name"), Payload::Json(payload.into()));
-    let published = shop.hub.log().publish(&shop.app, draft, Retention::default()).await;
+    let published = shop.hub.log().publish(&shop.app, draft, Retention::default().into()).await;
     published.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))?;
     Ok(StatusCode::CREATED)
 }

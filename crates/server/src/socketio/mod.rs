@@ -173,8 +173,8 @@ impl Io {
         let hub = &self.attached()?.hub;
         let mut stamp = None;
         if let Some(draft) = dialect.publication(app, &broadcast) {
-            let retention = hub.app(app).map(|entry| entry.app.namespaces.of(&draft.channels[0]).history).unwrap_or_default();
-            stamp = Some(hub.log().publish(app, *draft, retention).await.map_err(denied)?.cursor.stamp);
+            let retentions = hub.retentions(app, &draft);
+            stamp = Some(hub.log().publish(app, *draft, retentions).await.map_err(denied)?.cursor.stamp);
         }
         match dialect.telling(app, &broadcast, stamp) {
             Some(draft) => self.tell(app, draft).await,

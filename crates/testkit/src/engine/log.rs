@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omnivox_core::app::{Retention, Retentions};
 use omnivox_core::engine::{Announcement, EngineError, HistoryQuery, Joining, Whom};
 use omnivox_core::publication::{Audience, NAME_TAG};
 use omnivox_core::{ChannelKey, Cursor, Draft, Mark, Publication, SessionId, UserId};
@@ -63,7 +64,7 @@ pub fn racing_publishers_keep_the_order(fixture: &Fixture) {
     std::thread::scope(|scope| {
         for channels in ["a", "a", "b", "a+b", "b+a"] {
             let (log, app) = (fixture.engine.log.clone(), &fixture.app);
-            scope.spawn(move || (0..EACH).for_each(|_| drop(done(log.publish(app, draft(channels), AMPLE)))));
+            scope.spawn(move || (0..EACH).for_each(|_| drop(done(log.publish(app, draft(channels), AMPLE.into())))));
         }
     });
     for (shard, count, per_channel) in [(0, 5 * EACH, [("a", 4 * EACH), ("b", 3 * EACH)].as_slice()), (1, 3 * EACH, &[("b", 3 * EACH)])] {
@@ -84,7 +85,7 @@ pub fn joining_is_atomic_with_what_follows(fixture: &Fixture) {
         let (log, app) = (fixture.engine.log.clone(), &fixture.app);
         let publisher = scope.spawn(move || {
             for round in 0..COUNT {
-                done(log.publish(app, draft(["a", "b", "a+b", "b+a"][round as usize % 4]), AMPLE));
+                done(log.publish(app, draft(["a", "b", "a+b", "b+a"][round as usize % 4]), AMPLE.into()));
             }
         });
         let joined: Vec<_> = (0..SHARDS).map(|shard| fixture.resume(shard, "a+b", Some(Mark::Earliest))).collect();
@@ -120,7 +121,7 @@ pub fn cursors_walk_through_racing_publishers(fixture: &Fixture) {
     std::thread::scope(|scope| {
         for channels in publishers {
             let (log, app) = (fixture.engine.log.clone(), &fixture.app);
-            scope.spawn(move || (0..EACH).for_each(|_| drop(done(log.publish(app, draft(channels), AMPLE)))));
+            scope.spawn(move || (0..EACH).for_each(|_| drop(done(log.publish(app, draft(channels), AMPLE.into())))));
         }
         while stamps.len() < publishers.len() * EACH {
             let joined = fixture.resume(0, "a+b", Some(Mark::Cursor(since)));
@@ -289,6 +290,32 @@ pub fn apps_never_see_each_other(fixture: &Fixture) {
     // A mark of the one is strange to the other.
     let since = Some(Mark::Cursor(fixture.publish("a").cursor));
     assert!(done(log.subscribe(&two, Joining { channels: &names("a"), watch: None, shard: 2, since, most: 9 })).channels[0].gap);
+}
+
+/// Of one publication each channel keeps what its own rules say, whichever is named first.
+pub fn each_channel_keeps_what_its_own_rules_say(fixture: &Fixture) {
+    let nothing = Retention { count_max: 0, ..AMPLE };
+    (0..3).for_each(|_| drop(fixture.publish("kept")));
+    let both = |channels: &str, rules: [Retention; 2]| {
+        fixture.publish_draft(&fixture.app, draft(channels), Retentions::from_iter(rules));
+    };
+    both("fleeting+kept", [nothing, AMPLE]);
+    both("kept+fleeting", [AMPLE, nothing]);
+    for (channel, expected) in [("kept", &[1, 2, 3, 4, 5][..]), ("fleeting", &[])] {
+        let page = fixture.history(channel, WHOLE);
+        let kept: Vec<u64> = page.publications.iter().map(|(publication, place)| publication.places[*place].position.offset).collect();
+        assert_eq!(kept, expected, "{channel}");
+    }
+}
+
+/// A channel that is named twice gets one place, is kept once and missed once.
+pub fn a_channel_that_is_named_twice_is_meant_once(fixture: &Fixture) {
+    let before = fixture.join(0, "a").channels[0].position;
+    let published = fixture.publish("a+b+a");
+    assert_eq!(published.places.iter().map(|place| place.channel.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(fixture.heard(0, 1), "a-1+b-1");
+    assert_eq!(listed(&fixture.history("a", WHOLE).publications), "a-1");
+    assert_eq!(listed(&fixture.resume(1, "a", Some(Mark::Position(before))).missed), "a-1");
 }
 
 /// A shard that is refused one of several channels, because there are too many, still hears of those that it was in before, and of no others.
