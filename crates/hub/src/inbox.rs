@@ -1,7 +1,8 @@
 //! The way of news to the shards: one bounded queue for each, which a publisher never waits for.
 //!
 //! What a full queue can't take is not lost: the channel is remembered, and the shard reads it again by position or tells its subscribers of
-//! a gap.
+//! a gap; so are those whose sessions are to end. Messages to single sessions and
+//! presence events are live alone; who is a member can be asked for.
 //!
 //! A shard that publishes rings for the others when its turn ends ([`Inboxes::end_turn`]): what it read in one go comes to them in one go, and they
 //! are woken once for it.
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use omnivox_core::engine::{Announcement, Announcer, ShardSet};
+use omnivox_core::engine::{Announcement, Announcer, ShardSet, Whom};
 use omnivox_core::name::{AppId, ChannelKey};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
@@ -45,6 +46,7 @@ struct Overflow {
 struct List {
     channels: HashSet<ChannelKey>,
     up_to: BTreeMap<AppId, u64>,
+    disconnects: HashSet<(AppId, Whom)>,
 }
 
 /// What could not be queued.
@@ -53,12 +55,14 @@ pub struct Dropped {
     /// The channels to read again.
     pub channels: Vec<ChannelKey>,
     up_to: BTreeMap<AppId, u64>,
+    /// Whose sessions end.
+    pub disconnects: Vec<(AppId, Whom)>,
 }
 
 impl Dropped {
     /// One channel of which something is missing.
     pub fn of(channel: ChannelKey) -> Self {
-        Self { channels: vec![channel], up_to: BTreeMap::new() }
+        Self { channels: vec![channel], ..Self::default() }
     }
 
     /// The last stamp of the app that was dropped, when that is known: whatever has a later one is queued.
@@ -201,8 +205,11 @@ impl Overflow {
             Announcement::Presence(app, event) => {
                 list.channels.insert(ChannelKey::new(app, &event.channel));
             }
+            Announcement::Disconnect(app, whom) => {
+                list.disconnects.insert((app.clone(), whom.clone()));
+            }
             // A message to one session has no log to read it from; it is live only, and its sender was promised no more.
-            Announcement::Direct(_) | Announcement::Disconnect(..) => {}
+            Announcement::Direct(_) => {}
         }
         self.any.store(true, Ordering::Release);
         true
@@ -210,7 +217,8 @@ impl Overflow {
 }
 
 impl Inbox {
-    /// Waits for news and moves up to `most` of them into `into`. False when there will be no more.
+    /// Waits for news and moves up to `most` of them into `into`: none when there is only a list to take ([`Self::take_overflowed`]). False when there
+    /// will be no more.
     pub async fn receive(&mut self, into: &mut Vec<Announcement>, most: usize) -> bool {
         let before = into.len();
         loop {
@@ -221,8 +229,12 @@ impl Inbox {
             {
                 into.push(announcement);
             }
-            if into.len() > before || last {
-                return into.len() > before;
+            // A publisher that met a full queue may have made its list only after the queue was read to its end.
+            if into.len() > before || self.overflow.any.load(Ordering::Acquire) {
+                return true;
+            }
+            if last {
+                return false;
             }
             self.bell.ring.notified().await;
         }
@@ -246,7 +258,36 @@ impl Inbox {
         }
         let mut list = self.overflow.list.lock().unwrap_or_else(PoisonError::into_inner);
         self.overflow.any.store(false, Ordering::Release);
-        let List { channels, up_to } = std::mem::take(&mut *list);
-        Dropped { channels: channels.into_iter().collect(), up_to }
+        let List { channels, up_to, disconnects } = std::mem::take(&mut *list);
+        Dropped { channels: channels.into_iter().collect(), up_to, disconnects: disconnects.into_iter().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use omnivox_core::AppId;
+
+    use super::*;
+
+    /// A publisher meets a full queue, the shard empties it, and only then does the publisher make its list: the shard is woken for the list alone.
+    #[test]
+    fn a_list_that_is_made_late_is_taken() {
+        let (inboxes, mut ends) = Inboxes::new(1, 1);
+        let app = AppId::parse("one").unwrap();
+        let late = Announcement::Disconnect(app.clone(), Whom::Token("t".into()));
+        let mut news = Vec::new();
+        let receive =
+            |inbox: &mut Inbox, news: &mut Vec<_>| std::pin::pin!(inbox.receive(news, 9)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(receive(&mut ends[0], &mut news), Poll::Pending);
+        let (_, overflow, bell) = &inboxes.senders[0];
+        overflow.remember(&late, true);
+        bell.ring.notify_one();
+        assert_eq!(receive(&mut ends[0], &mut news), Poll::Ready(true));
+        assert_eq!(ends[0].take_overflowed(&mut news).disconnects, [(app, Whom::Token("t".into()))]);
+        assert_eq!(receive(&mut ends[0], &mut news), Poll::Pending, "it was taken once");
+        inboxes.announce(ShardSet::ALL, late);
+        assert_eq!((receive(&mut ends[0], &mut news), news.len()), (Poll::Ready(true), 1), "and the queue is used again");
     }
 }

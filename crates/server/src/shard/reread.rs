@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use omnivox_core::Publication;
-use omnivox_core::engine::{EngineError, HistoryPage, HistoryQuery, Task};
+use omnivox_core::engine::{Announcement, EngineError, HistoryPage, HistoryQuery, Task};
 use omnivox_core::event::Event;
 use omnivox_core::mark::{Mark, Position};
 use omnivox_core::name::ChannelKey;
@@ -31,7 +31,8 @@ struct Missed {
 }
 
 impl Shard {
-    /// Reads channels again, because news of them were dropped, and delivers what it finds in order of stamps.
+    /// Reads channels again, because news of them were dropped, and delivers what it finds in order of stamps; and ends
+    /// the sessions that were to end.
     pub(super) fn reread(&mut self, dropped: &Dropped) {
         let mut pages = Vec::new();
         for key in &dropped.channels {
@@ -45,6 +46,9 @@ impl Shard {
             }
         }
         self.catch_up(pages, dropped);
+        for (app, whom) in &dropped.disconnects {
+            self.take(Announcement::Disconnect(app.clone(), whom.clone()));
+        }
     }
 
     fn read(&self, key: &ChannelKey, since: Option<Mark>, for_patterns: bool, dropped: &Dropped, pages: &mut Vec<Page>) {
