@@ -1,8 +1,11 @@
 // The native protocol over a WebSocket, with npm `ws` as the client.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
 import { test } from 'node:test';
 import { connect } from '../lib/clients.mjs';
+import { within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 
 test('subscribe is answered, and what is published arrives as a message', async (t) => {
@@ -225,4 +228,59 @@ test('presence: enter, update and leave are seen, and so is a lost connection', 
   assert.equal(json.members.length, 1);
   member.ws.terminate();
   assert.equal((await watcher.next({ type: 'presence' })).action, 'leave');
+});
+
+test('who subscribes again misses nothing and gets nothing twice', async (t) => {
+  const server = await omnivox(t);
+  for (const [what, again] of [[{ channel: 'again' }, { presence: true }], [{ pattern: 'aga*' }, { presence: true }]]) {
+    const socket = await connect(t, server.ws);
+    await socket.call({ type: 'subscribe', ...what });
+    const [expected, heard] = [[], []];
+    socket.ws.on('message', (text) => { const { type, data } = JSON.parse(text); if (type === 'message') heard.push(data); });
+    for (let round = 0; round < 100; round += 1) {
+      socket.send({ type: 'publish', channel: 'again', data: `${round} before` });
+      socket.send({ type: 'subscribe', ...what, ...again });
+      socket.send({ type: 'publish', channel: 'again', data: `${round} behind` });
+      expected.push(`${round} before`, `${round} behind`);
+    }
+    const other = await connect(t, server.ws);
+    for (let number = 0; number < 200; number += 1) {
+      other.send({ type: 'publish', channel: 'again', data: number });
+      socket.send({ type: 'subscribe', ...what });
+    }
+    await other.call({ type: 'publish', channel: 'again', data: 'last' });
+    await socket.next({ type: 'message', data: 'last' });
+    socket.close();
+    assert.deepEqual(heard.filter((data) => typeof data === 'string' && data !== 'last'), expected, JSON.stringify(what));
+    assert.deepEqual(heard.filter((data) => typeof data === 'number'), Array.from({ length: 200 }, (_, number) => number), JSON.stringify(what));
+  }
+});
+
+test('the pings of one who takes nothing do not pile up, and the last one is answered', async (t) => {
+  const server = await omnivox(t);
+  const socket = net.connect(new URL(server.url).port, '127.0.0.1');
+  t.after(() => socket.destroy());
+  socket.write('GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
+  await within(once(socket, 'data'), 'the upgrade');
+  socket.pause();
+  const mask = Buffer.alloc(4);
+  const ping = (payload) => Buffer.concat([Buffer.from([0x89, 0x80 | payload.length]), mask, Buffer.from(payload)]);
+  const PINGS = 200_000;
+  const filler = ping('x'.repeat(120));
+  const crowd = Buffer.concat(Array.from({ length: 1_000 }, () => filler));
+  for (let sent = 0; sent < PINGS; sent += 1_000) await new Promise((resolve) => { socket.write(crowd, resolve); });
+  await new Promise((resolve) => { socket.write(ping('the last one'), resolve); });
+  let pongs = 0;
+  let tail = Buffer.alloc(0);
+  const last = new Promise((resolve) => {
+    socket.on('data', (bytes) => {
+      pongs += bytes.length / (filler.length - 4);
+      tail = Buffer.concat([tail.subarray(-20), bytes]);
+      if (tail.includes('the last one')) resolve();
+    });
+  });
+  socket.resume();
+  await within(last, 'the pong of the last ping');
+  assert.ok(pongs < PINGS * 0.9, `${Math.round(pongs)} pongs for ${PINGS} pings`);
+  assert.equal((await server.get('/health')).status, 200);
 });

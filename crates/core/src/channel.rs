@@ -193,6 +193,17 @@ impl<K: Clone + Eq + Hash> ChannelTable<K> {
         self.forget_if_empty(seating.channel)
     }
 
+    /// The epoch and the offset up to which whoever has that seat was given everything.
+    pub fn given(&self, seating: Seating) -> Option<(Epoch, u64)> {
+        let (epoch, last) = self.channels[seating.channel as usize].last?;
+        Some((epoch, last.max(self.seat_from(seating))))
+    }
+
+    /// Where the seat began.
+    pub(crate) fn seat_from(&self, seating: Seating) -> u64 {
+        self.channels[seating.channel as usize].groups[seating.group as usize].slots[seating.seat as usize].from
+    }
+
     /// Whether whoever has that seat receives presence events.
     pub fn sees_presence(&self, seating: Seating) -> bool {
         self.channels[seating.channel as usize].groups[seating.group as usize].presence

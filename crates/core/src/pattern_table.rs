@@ -105,6 +105,12 @@ impl PatternTable {
         self.apps.get(app).and_then(|app| app.last)
     }
 
+    /// Up to where whoever has that seat was given everything.
+    pub fn given(&self, seating: Seating) -> Option<Cursor> {
+        let last = self.last(&self.pattern(seating.channel).key.app)?;
+        Some(Cursor { stamp: last.stamp.max(self.table.seat_from(seating)), ..last })
+    }
+
     /// Takes note that a publication goes to the app's patterns; false when it, or a later one, has been there before.
     pub fn advance(&mut self, app: &AppId, cursor: Cursor) -> bool {
         let Some(app) = self.apps.get_mut(app) else { return false };

@@ -15,13 +15,14 @@ use omnivox_core::grants::Principal;
 use omnivox_core::name::{ChannelName, ChannelRef, SessionId};
 use omnivox_core::pattern_table::PatternKey;
 use omnivox_core::session::Input;
-use omnivox_core::{Draft, Pattern, Publication};
+use omnivox_core::{Cursor, Pattern, Publication};
 use omnivox_hub::hub::Outcome;
 use omnivox_hub::traces;
 use smallvec::SmallVec;
 
 use super::conn::SlotRef;
 use super::driver::{Work, watch_lease};
+use super::slot::Entry;
 use super::{Shard, fanout};
 use crate::metrics::add;
 use crate::traces::{Span, Trace, Tracer};
@@ -38,11 +39,10 @@ pub(super) enum After {
     Nothing,
     Connect,
     Subscribe(Gates),
-    Entered(ChannelName, Arc<str>),
-    /// The same, with what is published when the session has ended.
-    Appeared(ChannelName, Arc<str>, Box<Draft>),
+    /// With who enters, for a session that has ended by then.
+    Entered(Option<Arc<Principal>>, Entry),
     Left(ChannelName, Arc<str>),
-    Seated(ChannelName),
+    Seated(Option<Arc<Principal>>, ChannelName),
 }
 
 /// Where a session waits until its subscribe is answered.
@@ -149,12 +149,16 @@ impl Shard {
                 drafts.iter_mut().for_each(|draft| draft.published_by(session));
                 After::Nothing
             }
-            Command::Enter(enter) => After::Entered(enter.channel.clone(), enter.key.clone()),
+            Command::Enter(enter) => {
+                let Enter { channel, key, .. } = &**enter;
+                After::Entered(self.principal(at), Entry { channel: channel.clone(), key: key.clone(), going: None })
+            }
             Command::Appear(appear) => {
                 let Enter { channel, key, .. } = &appear.enter;
-                After::Appeared(channel.clone(), key.clone(), appear.going.clone())
+                let going = Some(appear.going.clone());
+                After::Entered(self.principal(at), Entry { channel: channel.clone(), key: key.clone(), going })
             }
-            Command::Seat(seat) => After::Seated(seat.channel.clone()),
+            Command::Seat(seat) => After::Seated(self.principal(at), seat.channel.clone()),
             Command::Leave(channel, key) => After::Left(channel.clone(), key.clone()),
             Command::Members(_)
             | Command::Present(_)
@@ -300,25 +304,35 @@ impl Shard {
         self.step(at, Input::Reply(ticket, Ok(Reply::Connected(principal))));
     }
 
+    fn principal(&mut self, at: SlotRef) -> Option<Arc<Principal>> {
+        self.slot(at)?.principal.clone()
+    }
+
     fn remember(&mut self, at: SlotRef, after: After, reply: &Reply) {
-        let Some(slot) = self.slot(at) else { return };
         match (after, reply) {
-            (After::Entered(channel, key), _) => slot.keep_entry(channel, key, None),
-            (After::Appeared(channel, key, going), _) => slot.keep_entry(channel, key, Some(going)),
-            (After::Seated(channel), Reply::Seated(seated)) if seated.inbox.is_none() => {
-                slot.keep_entry(channel, seated.member.clone(), None);
+            (After::Entered(principal, entry), _) => self.keep_entry(at, principal, entry),
+            (After::Seated(principal, channel), Reply::Seated(seated)) if seated.inbox.is_none() => {
+                self.keep_entry(at, principal, Entry { channel, key: seated.member.clone(), going: None });
             }
-            (After::Seated(_), Reply::Seated(seated)) => {
-                if let Some(app) = slot.principal.as_ref().map(|principal| principal.app.clone()) {
-                    watch_lease(self.common.hub.clone(), app, seated.member.clone());
-                }
+            (After::Seated(Some(principal), _), Reply::Seated(seated)) => {
+                watch_lease(self.common.hub.clone(), principal.app.clone(), seated.member.clone());
             }
             (After::Left(channel, key), _) => {
-                if let Some(entries) = &mut slot.entries {
+                if let Some(entries) = self.slot(at).and_then(|slot| slot.entries.as_mut()) {
                     entries.retain(|entry| entry.channel != channel || entry.key != key);
                 }
             }
-            (After::Connect | After::Nothing | After::Subscribe(_) | After::Seated(_), _) => {}
+            (After::Connect | After::Nothing | After::Subscribe(_) | After::Seated(..), _) => {}
+        }
+    }
+
+    /// An entry is its session's, which takes it out when it ends. A session that has ended already leaves at once, as if it had been there.
+    fn keep_entry(&mut self, at: SlotRef, principal: Option<Arc<Principal>>, entry: Entry) {
+        let session = self.session_id(at);
+        match (self.slot(at), principal) {
+            (Some(slot), _) => slot.keep_entry(entry),
+            (None, Some(principal)) => self.end_entry(session, &principal, entry, self.common.hub.limits().seat_grace),
+            (None, None) => {}
         }
     }
 
@@ -342,6 +356,7 @@ impl Shard {
         }
         let mut missed = std::mem::take(&mut joined.missed);
         missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
+        let from = self.go_on_from_seats(at, subscribe, gates, &mut joined);
         let mut subscribed = subscribed(subscribe, &joined, &missed);
         if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
             self.abandon(at, gates);
@@ -351,7 +366,7 @@ impl Shard {
         if subscribe.replay == Replay::Deliver {
             self.replay(at, subscribe, &mut subscribed, &missed);
         }
-        let mut waited = self.open_gates(at, subscribe, gates, &joined);
+        let mut waited = self.open_gates(at, subscribe, gates, &joined, &from);
         self.run_events(at);
         self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
         // What came in several channels, or to a pattern too, comes once.
@@ -396,7 +411,29 @@ impl Shard {
         }
     }
 
-    fn open_gates(&mut self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &Joined) -> BehindGates {
+    /// Who subscribes again without a mark goes on behind what it was given: what has been numbered since may still be on its way here. Gives where
+    /// each pattern begins.
+    fn go_on_from_seats(&self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &mut Joined) -> SmallVec<[Cursor; 0]> {
+        let begin = joined.cursor;
+        let Some(slot) = self.sessions.get(at.slot as usize).filter(|_| subscribe.since.is_none()) else {
+            return gates.patterns.iter().map(|_| begin).collect();
+        };
+        for (gate, state) in gates.channels.iter().zip(&mut joined.channels) {
+            let seat = slot.seats.iter().find(|seat| seat.channel == *gate);
+            let given = seat.and_then(|seat| self.table.given(*seat)).filter(|(epoch, _)| *epoch == state.position.epoch);
+            state.position.offset = given.map_or(state.position.offset, |(_, offset)| offset);
+        }
+        let mut from = SmallVec::new();
+        for gate in &gates.patterns {
+            let seat = slot.pattern_seats.iter().flat_map(|seats| seats.iter()).find(|seat| seat.channel == *gate);
+            let given = seat.and_then(|seat| self.patterns.given(*seat)).filter(|given| given.epoch == begin.epoch).unwrap_or(begin);
+            joined.cursor.stamp = joined.cursor.stamp.min(given.stamp);
+            from.push(given);
+        }
+        from
+    }
+
+    fn open_gates(&mut self, at: SlotRef, subscribe: &Subscribe, gates: &Gates, joined: &Joined, from: &[Cursor]) -> BehindGates {
         let mut waited = BehindGates::default();
         for (gate, state) in gates.channels.iter().zip(&joined.channels) {
             self.give_up_seat(at, *gate);
@@ -409,9 +446,9 @@ impl Shard {
             waited.publications.extend(behind.publications);
             waited.gaps.extend(behind.gap.then(|| self.table.channel(*gate).key.channel.clone()));
         }
-        for (gate, pattern) in gates.patterns.iter().zip(&subscribe.patterns) {
+        for ((gate, pattern), from) in gates.patterns.iter().zip(&subscribe.patterns).zip(from) {
             self.give_up_pattern(at, *gate);
-            let (seat, behind) = self.patterns.open(*gate, at.slot, joined.cursor, subscribe.delivery.clone(), subscribe.presence);
+            let (seat, behind) = self.patterns.open(*gate, at.slot, *from, subscribe.delivery.clone(), subscribe.presence);
             if let Some(slot) = self.slot(at) {
                 slot.pattern_seats.get_or_insert_default().push(seat);
             }

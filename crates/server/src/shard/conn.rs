@@ -46,6 +46,8 @@ pub(super) struct Conn {
     pub timer_ms: u64,
     /// The socket is full: its task waits for it.
     pub blocked: bool,
+    /// The answer to the last ping that came while the socket was full.
+    pub pong: Option<Box<omnivox_core::Frame>>,
 }
 
 /// A session's slot and which use of it is meant.
@@ -132,6 +134,7 @@ impl Conn {
             pinged_ms: 0,
             timer_ms: 0,
             blocked: false,
+            pong: None,
         }
     }
 

@@ -74,7 +74,13 @@ impl Shard {
                     conn.direct = None;
                     match slot.as_deref_mut() {
                         Some(slot) if slot.promoted == Some(key) && !slot.outbox.is_empty() => &mut slot.outbox,
-                        _ => break,
+                        _ => match conn.pong.take() {
+                            Some(pong) => {
+                                conn.push_direct(*pong);
+                                continue;
+                            }
+                            None => break,
+                        },
                     }
                 }
             };

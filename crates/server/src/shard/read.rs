@@ -154,7 +154,13 @@ impl Shard {
                 Some(Message::Ping(payload)) => {
                     let mut frame = bytes::BytesMut::new();
                     ws::pong(payload, &mut frame);
-                    reply = Some(Frame::raw(frame.freeze()));
+                    let pong = Frame::raw(frame.freeze());
+                    // Of the pings of one who takes nothing only the last one is answered (RFC 6455 §5.5.3), so that they don't pile up.
+                    if conn.blocked {
+                        conn.pong = Some(Box::new(pong));
+                    } else {
+                        reply = Some(pong);
+                    }
                     None
                 }
                 Some(Message::Close(close)) => {

@@ -159,10 +159,10 @@ impl Slot {
     }
 
     /// Takes note of an entry in a presence set.
-    pub(super) fn keep_entry(&mut self, channel: ChannelName, key: Arc<str>, going: Option<Box<Draft>>) {
+    pub(super) fn keep_entry(&mut self, new: Entry) {
         let entries = self.entries.get_or_insert_default();
-        if !entries.iter().any(|entry| entry.channel == channel && entry.key == key) {
-            entries.push(Entry { channel, key, going });
+        if !entries.iter().any(|entry| entry.channel == new.channel && entry.key == new.key) {
+            entries.push(new);
         }
     }
 
