@@ -159,14 +159,14 @@ test('a storm of clients that come back: so many a second are let in, the others
   await until(async () => (await server.metric('omnivox_throttled_connections_total')) >= told, 'the metric counts them');
 });
 
-test('an EventSource of a storm is told in a stream when to come back, and comes back by itself', async (t) => {
-  const server = await omnivox(t, { settings: `${OPEN}\n[limits]\nconnects_per_second_max = 1\n`.replace('[[app]]', '[[app]]\nallowed_origins = ["https://page.test"]') });
+for (const limit of ['connects_per_second_max', 'requests_per_address_per_second_max']) test(`an EventSource beyond ${limit} is told in a stream when to come back, and comes back by itself`, async (t) => {
+  const server = await omnivox(t, { settings: `${OPEN}\n[limits]\n${limit} = 1\n`.replace('[[app]]', '[[app]]\nallowed_origins = ["https://page.test"]') });
   const told = await until(async () => {
     const peer = await raw(t, server.port);
     peer.send('GET /v1/sse?channel=a HTTP/1.1\r\nHost: localhost\r\nOrigin: https://page.test\r\nAccept: text/event-stream\r\n\r\n');
     await peer.when((it) => it.text.includes('retry: '), 'a stream that says when');
     peer.socket.destroy();
-    return peer.text.includes('connects_per_second_max') ? peer.text : undefined;
+    return peer.text.includes(limit) ? peer.text : undefined;
   }, 'one to be turned away');
   assert.match(told, /^HTTP\/1\.1 200 /);
   assert.match(told, /access-control-allow-origin: https:\/\/page\.test\r\n/);

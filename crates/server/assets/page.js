@@ -50,6 +50,13 @@ function panel(node) {
     show(message) {
       count += 1;
       node.querySelector('.count').textContent = String(count);
+      this.note(message);
+    },
+    /** The transport goes on, but something in between is lost. */
+    gap() {
+      this.note({ type: 'gap', text: 'messages are missing here' });
+    },
+    note(message) {
       const line = document.createElement('li');
       const time = document.createElement('time');
       time.textContent = new Date().toLocaleTimeString();
@@ -87,7 +94,8 @@ function webSocket(name) {
       if (message.type === 'subscribed') {
         panels.ws.state('open', 'open');
         last ??= message.id;
-      } else if (message.type === 'error') panels.ws.state(message.message, 'lost');
+      } else if (message.type === 'gap') panels.ws.gap();
+      else if (message.type === 'error') panels.ws.state(message.message, 'lost');
       else if (message.channel === name) {
         last = message.id ?? last;
         panels.ws.show(message);
@@ -111,7 +119,12 @@ function eventSource(name) {
   const source = new EventSource(`/v1/sse?channel=${encodeURIComponent(name)}`);
   source.onopen = () => panels.sse.state('open', 'open');
   source.onmessage = (event) => panels.sse.show(JSON.parse(event.data));
-  source.onerror = () => panels.sse.state(source.readyState === EventSource.CLOSED ? 'refused' : 'lost, trying again', 'lost');
+  source.onerror = (event) => {
+    // What the server itself tells comes as an event `error`, too: with data, and the stream goes on.
+    const told = event.data === undefined ? undefined : JSON.parse(event.data);
+    if (told?.code === 'gap') panels.sse.gap();
+    else panels.sse.state(told?.message ?? (source.readyState === EventSource.CLOSED ? 'refused' : 'lost, trying again'), 'lost');
+  };
   return () => source.close();
 }
 
@@ -127,6 +140,7 @@ function longPoll(name) {
         const body = await answer.json();
         panels.poll.state('open', 'open');
         last = body.last;
+        if (body.gap) panels.poll.gap();
         body.events.forEach((message) => panels.poll.show(message));
       } catch {
         if (abort.signal.aborted) return;

@@ -104,9 +104,14 @@ fn request_text(parts: &http::request::Parts, extended: bool, body: &Bytes) -> B
     for (name, value) in &parts.headers {
         let of_connection =
             [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::TE, header::EXPECT];
-        if !of_connection.contains(name) && (websocket || name != header::UPGRADE) {
+        if !of_connection.contains(name) && name != header::COOKIE && (websocket || name != header::UPGRADE) {
             write_header(&mut text, name.as_str().as_bytes(), value.as_bytes());
         }
+    }
+    // HTTP/2 may send each cookie in a field of its own, HTTP/1.1 only all in one (RFC 9113 §8.2.3).
+    let cookies: Vec<&[u8]> = parts.headers.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
+    if !cookies.is_empty() {
+        write_header(&mut text, b"cookie", &cookies.join(&b"; "[..]));
     }
     if extended {
         // The key is HTTP/1.1's own; its answer is taken off again.
@@ -265,5 +270,20 @@ impl Body for BridgeBody {
 
     fn is_end_stream(&self) -> bool {
         matches!(self.state, State::End)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_in_many_fields_are_one_line_of_http1() {
+        let request = Request::get("https://a.example/x").header("cookie", "a=1").header("x-other", "y").header("cookie", "b=2");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let text = request_text(&parts, false, &Bytes::new());
+        let text = std::str::from_utf8(&text).unwrap();
+        let cookies: Vec<&str> = text.lines().filter(|line| line.to_ascii_lowercase().starts_with("cookie:")).collect();
+        assert_eq!(cookies, ["cookie: a=1; b=2"], "{text}");
     }
 }

@@ -214,10 +214,8 @@ pub(crate) fn turn_away(stream: impl Stream + 'static, tls: bool, refused: Refus
 
 async fn last_words(mut stream: impl Stream, refused: Refused, common: &Common) -> io::Result<()> {
     let answer = match read_head(&mut stream, common).await {
-        Some(head) if head.headers("accept").any(|value| value.windows(EVENT_STREAM.len()).any(|part| part == EVENT_STREAM)) => {
-            readable(shard::throttled_stream(refused), &head, common)
-        }
-        _ => shard::throttled(refused),
+        Some(head) => told(refused, &head, common),
+        None => shard::throttled(refused),
     };
     stream.write_all(&shard::last_answer(&answer)).await?;
     stream.shutdown().await?;
@@ -225,6 +223,12 @@ async fn last_words(mut stream: impl Stream, refused: Refused, common: &Common) 
     let mut rest = [0; 1024];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
+}
+
+/// What a client is told whose address asks for too much: a status, or a stream where that alone would bring it back.
+pub(crate) fn told(refused: Refused, head: &RequestHead, common: &Common) -> Response {
+    let streams = head.headers("accept").any(|value| value.windows(EVENT_STREAM.len()).any(|part| part == EVENT_STREAM));
+    readable(if streams { shard::throttled_stream(refused) } else { shard::throttled(refused) }, head, common)
 }
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";

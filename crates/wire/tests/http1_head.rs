@@ -201,6 +201,7 @@ fn errors_have_statuses_and_codes() {
     assert_eq!(codes.len(), all.len());
     let status = |error: HeadError| error.status();
     assert!(all.iter().all(|error| matches!(error.status(), 400 | 413 | 414 | 431 | 501 | 505)));
+    assert!([TooLarge, TooManyHeaders, TargetTooLong, LengthTooLarge].iter().all(|error| error.message().contains("(limits.")));
     assert_eq!([TooLarge, TooManyHeaders, TargetTooLong].map(status), [431, 431, 414]);
     assert_eq!([LengthTooLarge, TransferEncoding, ConnectMethod, Version].map(status), [413, 501, 501, 505]);
 }

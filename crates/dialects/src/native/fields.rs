@@ -12,6 +12,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::engine::HistoryQuery;
+use omnivox_core::mark::InvalidMark;
 use omnivox_core::publication::Form;
 use omnivox_core::room::{Claim, Seat, Signal};
 use omnivox_core::{ChannelName, Credential, Draft, Limits, Mark, Pattern, Payload};
@@ -71,8 +72,14 @@ impl<'a> Fields<'a> {
     /// A mark: text as it was given out, or a bare number.
     pub(super) fn mark(&self, name: &str) -> Result<Option<Mark>, Refusal> {
         let Some(value) = self.raw(name) else { return Ok(None) };
-        let mark = if value.get().starts_with('"') { Mark::parse(&string(name, value)?) } else { Mark::parse(value.get()) };
-        Ok(Some(mark?))
+        if value.get().starts_with('"') {
+            return Ok(Some(Mark::parse(&string(name, value)?)?));
+        }
+        // As a number `1.5` would look like a cursor.
+        match Mark::parse(value.get())? {
+            mark @ Mark::Offset(_) => Ok(Some(mark)),
+            _ => Err(InvalidMark.into()),
+        }
     }
 
     /// The pattern that `pattern` names, where no channel may stand beside it.

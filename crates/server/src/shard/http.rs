@@ -20,7 +20,7 @@ use super::slot::Slot;
 use super::{Handoff, HandoffIo, Io, Shard, Visit};
 use crate::admission::Refused;
 use crate::config::HostGate;
-use crate::listener::Socket;
+use crate::listener::{Socket, told};
 use crate::metrics::{add, sub};
 use crate::traces::Span;
 
@@ -191,7 +191,8 @@ impl Shard {
         }
         if let Err(refused) = counted {
             add(&self.metrics().throttled_requests_total, 1);
-            return self.respond(key, throttled(refused));
+            let response = told(refused, &parsed.head, &self.common);
+            return self.respond(key, response);
         }
         self.open(key, &request, parsed);
     }

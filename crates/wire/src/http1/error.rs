@@ -91,10 +91,12 @@ impl HeadError {
             Self::ConnectMethod => (501, "connect_method", "CONNECT is for proxies, which this server is not"),
             Self::Target => (400, "target", "the target must be a path, an absolute http address, or `*` for OPTIONS"),
             Self::TargetByte => (400, "target_byte", "the target has a byte that must be percent-encoded"),
-            Self::TargetTooLong => (414, "target_too_long", "the target is longer than the limit"),
+            Self::TargetTooLong => {
+                (414, "target_too_long", "the target is longer than half of what a head may have (limits.head_bytes_max)")
+            }
             Self::Version => (505, "http_version", "only HTTP/1.1 and HTTP/1.0 are spoken here"),
-            Self::TooLarge => (431, "head_too_large", "the head is larger than the limit"),
-            Self::TooManyHeaders => (431, "too_many_headers", "there are more header fields than the limit"),
+            Self::TooLarge => (431, "head_too_large", "the head is larger than the limit (limits.head_bytes_max)"),
+            Self::TooManyHeaders => (431, "too_many_headers", "there are more header fields than the limit (limits.headers_max)"),
             Self::HeaderName => (400, "header_name", "a header line without a valid name and a colon"),
             Self::SpaceInName => (400, "space_in_header_name", "white space in a header name or before its colon"),
             Self::Folding => (400, "header_folding", "a header line that continues the line before"),
@@ -105,7 +107,7 @@ impl HeadError {
             Self::LengthAndEncoding => (400, "length_and_encoding", "Content-Length and Transfer-Encoding exclude each other"),
             Self::RepeatedLength => (400, "repeated_length", "more than one Content-Length"),
             Self::InvalidLength => (400, "invalid_length", "Content-Length must be digits and nothing else"),
-            Self::LengthTooLarge => (413, "length_too_large", "Content-Length is beyond every limit"),
+            Self::LengthTooLarge => (413, "length_too_large", "Content-Length is beyond every limit (limits.body_bytes_max)"),
             Self::TransferEncoding => (501, "transfer_encoding", "the only transfer coding known here is `chunked`"),
             Self::RepeatedEncoding => (400, "repeated_encoding", "more than one Transfer-Encoding"),
             Self::EncodingInHttp10 => (400, "encoding_in_http10", "HTTP/1.0 has no Transfer-Encoding"),

@@ -74,7 +74,7 @@ impl Violation {
             Self::CloseReasonNotUtf8 => "close reason is not UTF-8",
             Self::TextNotUtf8 => "text message is not UTF-8",
             Self::InvalidDeflate => "compressed message can't be inflated",
-            Self::MessageTooBig => "message is larger than the limit",
+            Self::MessageTooBig => "message is larger than the limit (limits.message_bytes_max)",
         }
     }
 }
