@@ -271,8 +271,8 @@ pub struct JoinedChannel {
 pub struct HistoryQuery {
     /// Only what came after this mark.
     pub since: Option<Mark>,
-    /// Only what came before this offset.
-    pub before: Option<u64>,
+    /// Only what came before this position or offset.
+    pub before: Option<Mark>,
     /// At most so many.
     pub most: usize,
     /// The newest first.

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::app::Retention;
-use crate::mark::{Cursor, Mark, Position};
+use crate::engine::{HistoryPage, HistoryQuery};
+use crate::mark::{Cursor, Epoch, Mark, Position};
 use crate::publication::Publication;
 
 /// The kept publications of one channel and the numbers of those that are gone.
@@ -35,7 +36,7 @@ pub struct Since {
 
 impl History {
     /// An empty log. `gone_stamp` covers what an earlier life of the channel may have held.
-    pub fn new(epoch: crate::mark::Epoch, gone_stamp: u64) -> Self {
+    pub fn new(epoch: Epoch, gone_stamp: u64) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, top: Position { epoch, offset: 0 }, gone_offset: 0, gone_stamp }
     }
 
@@ -98,8 +99,35 @@ impl History {
 
     /// What lies behind a mark, at most `most` publications, oldest first. `app` is where the app stands.
     pub fn since(&self, mark: Mark, app: Cursor, most: usize) -> Since {
-        let (start, gap) = match mark {
+        let (start, gap) = self.behind(mark, app);
+        let publications: Vec<_> = self.entries.iter().skip(start).take(most).cloned().collect();
+        Since { gap, more: self.entries.len() - start > publications.len(), publications }
+    }
+
+    /// The page that a query asks for. `app` is where the app stands.
+    pub fn page(&self, query: &HistoryQuery, app: Cursor) -> HistoryPage {
+        let (start, gap) = self.behind(query.since.unwrap_or(Mark::Earliest), app);
+        let below = |before: u64| self.after(|publication, place| publication.places[place].position.offset < before);
+        let end = match query.before {
+            None => self.entries.len(),
+            Some(Mark::Offset(offset)) => below(offset),
+            Some(Mark::Position(Position { epoch, offset })) if epoch == self.top.epoch => below(offset),
+            // What came before a place of another epoch is gone.
+            Some(_) => return HistoryPage { publications: Vec::new(), position: self.top, gap: true, more: false },
+        };
+        let range = self.entries.range(start..end.max(start));
+        let found = range.len();
+        let publications: Vec<_> =
+            if query.newest_first { range.rev().take(query.most).cloned().collect() } else { range.take(query.most).cloned().collect() };
+        HistoryPage { more: found > publications.len(), publications, position: self.top, gap }
+    }
+
+    /// Where what lies behind a mark begins, and whether something of it is gone.
+    fn behind(&self, mark: Mark, app: Cursor) -> (usize, bool) {
+        match mark {
             Mark::Earliest => (0, false),
+            // The place of a channel that nobody has used yet.
+            Mark::Position(Position { epoch: Epoch(0), offset: 0 }) => (0, self.gone_stamp > 0),
             Mark::Position(position) if position.epoch != self.top.epoch => (0, true),
             Mark::Position(Position { offset, .. }) | Mark::Offset(offset) => {
                 let gone = offset < self.gone_offset || offset > self.top.offset;
@@ -114,9 +142,7 @@ impl History {
             }
             Mark::Cursor(cursor) if cursor.epoch != app.epoch || cursor.stamp > app.stamp => (0, true),
             Mark::Cursor(cursor) => (self.after(|publication, _| publication.cursor.stamp <= cursor.stamp), cursor.stamp < self.gone_stamp),
-        };
-        let publications: Vec<_> = self.entries.iter().skip(start).take(most).cloned().collect();
-        Since { gap, more: self.entries.len() - start > publications.len(), publications }
+        }
     }
 
     /// The place of the last publication with a stamp up to `stamp`. `floor` is a place known to be that old, for a log that keeps too little
@@ -128,14 +154,6 @@ impl History {
             None if self.gone_stamp <= stamp => Position { epoch: self.top.epoch, offset: self.gone_offset },
             None => floor,
         }
-    }
-
-    /// The publications with offsets below `before`, the newest first.
-    pub fn newest(&self, before: u64, most: usize) -> (Vec<(Arc<Publication>, usize)>, bool) {
-        let end = self.after(|publication, place| publication.places[place].position.offset < before);
-        let page: Vec<_> = self.entries.range(..end).rev().take(most).cloned().collect();
-        let more = end > page.len();
-        (page, more)
     }
 
     /// Where what `before` says begins to be false. Who asks mostly has all of it, so the last one is looked at first.

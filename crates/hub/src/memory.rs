@@ -447,25 +447,12 @@ impl MemoryEngine {
         let mut stripe = self.stripe(key);
         let cursor = app.cursor();
         let Some(channel) = stripe.channels.get_mut(key) else {
-            let gap = matches!(query.since, Some(Mark::Position(_))) || matches!(query.since, Some(Mark::Offset(offset)) if offset > 0);
-            return HistoryPage { publications: Vec::new(), position: Position { epoch: Epoch(0), offset: 0 }, gap, more: false };
+            // It may have been forgotten.
+            return History::new(Epoch(0), app.forgotten_stamp.load(Ordering::SeqCst)).page(&query, cursor);
         };
         let retention = channel.retention;
         channel.history.evict((self.clock)(), &retention);
-        let position = channel.history.top();
-        if query.newest_first {
-            let (publications, more) = channel.history.newest(query.before.unwrap_or(u64::MAX), query.most);
-            return HistoryPage { publications, position, gap: false, more };
-        }
-        let since = channel.history.since(query.since.unwrap_or(Mark::Earliest), cursor, query.most);
-        let mut publications = since.publications;
-        let mut more = since.more;
-        if let Some(before) = query.before {
-            let kept = publications.partition_point(|(publication, place)| publication.places[*place].position.offset < before);
-            more &= kept == publications.len();
-            publications.truncate(kept);
-        }
-        HistoryPage { publications, position, gap: since.gap, more }
+        channel.history.page(&query, cursor)
     }
 
     fn announce_presence(&self, app: &AppId, shards: ShardSet, event: omnivox_core::PresenceEvent) {

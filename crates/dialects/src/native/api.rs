@@ -18,7 +18,7 @@ use super::call;
 use super::codes::Refusal;
 use super::fields::Fields;
 use super::manage;
-use super::message::{Body, Order, Origin, before_offset};
+use super::message::{Body, Order, Origin, before};
 use super::render::{self, Object};
 use super::request::{Connecting, Cors, Parameters, refused};
 use super::rooms::{IceFormat, ice_answer, seated_message};
@@ -89,7 +89,7 @@ impl Call {
             Some("newest") => Order::NewestFirst,
             Some(_) => return Err(Refusal::message("`order` is neither `oldest` nor `newest`")),
         };
-        let before = parameters.mark("before")?.map(before_offset).transpose()?;
+        let before = parameters.mark("before")?.map(before).transpose()?;
         let query = order.query(parameters.mark("since")?, before, parameters.number("limit")?, limits);
         Ok(Self::History(parameters.channel(limits)?, query, order))
     }

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::codes::Refusal;
-use super::message::{Order, before_offset};
+use super::message::{Order, before};
 use super::{render, request};
 
 /// How deep a message may nest.
@@ -220,8 +220,8 @@ impl<'a> Fields<'a> {
     }
 
     /// `before` is an offset, or the id of an event.
-    fn before(&self) -> Result<Option<u64>, Refusal> {
-        self.mark("before")?.map(before_offset).transpose()
+    fn before(&self) -> Result<Option<Mark>, Refusal> {
+        self.mark("before")?.map(before).transpose()
     }
 
     /// An application message: everything but what the server owns becomes the payload.

@@ -184,7 +184,7 @@ pub(super) enum Order {
 
 impl Order {
     /// The query for a page: what follows `since`, or else the newest ones, whatever order they are shown in.
-    pub(super) fn query(self, since: Option<Mark>, before: Option<u64>, most: Option<usize>, limits: &Limits) -> HistoryQuery {
+    pub(super) fn query(self, since: Option<Mark>, before: Option<Mark>, most: Option<usize>, limits: &Limits) -> HistoryQuery {
         let newest_first = self == Self::NewestFirst || since.is_none();
         HistoryQuery { since, before, most: most.unwrap_or(HISTORY_LIMIT_DEFAULT).min(limits.history_page_max), newest_first }
     }
@@ -197,11 +197,10 @@ impl Order {
     }
 }
 
-/// The offset that `before` means.
-pub(super) fn before_offset(mark: Mark) -> Result<u64, Refusal> {
+/// A mark that may stand in `before`.
+pub(super) fn before(mark: Mark) -> Result<Mark, Refusal> {
     match mark {
-        Mark::Offset(offset) => Ok(offset),
-        Mark::Position(position) => Ok(position.offset),
+        Mark::Offset(_) | Mark::Position(_) => Ok(mark),
         Mark::Cursor(_) | Mark::Earliest => Err(Refusal::invalid("invalid_mark", "`before` is the `id` of an event, or its number")),
     }
 }

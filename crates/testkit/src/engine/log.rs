@@ -193,13 +193,15 @@ pub fn history_is_read_in_both_directions(fixture: &Fixture) {
         (offset(2), None, 2, false, "a-3 a-4", true),
         (offset(3), None, 2, false, "a-4 a-5", false),
         (offset(5), None, 2, false, "", false),
-        (None, Some(3), 9, false, "a-1 a-2", false),
-        (offset(1), Some(4), 9, false, "a-2 a-3", false),
-        (offset(1), Some(5), 2, false, "a-2 a-3", true),
+        (None, offset(3), 9, false, "a-1 a-2", false),
+        (offset(1), offset(4), 9, false, "a-2 a-3", false),
+        (offset(1), offset(5), 2, false, "a-2 a-3", true),
         (None, None, 2, true, "a-5 a-4", true),
-        (None, Some(4), 2, true, "a-3 a-2", true),
-        (None, Some(2), 2, true, "a-1", false),
-        (None, Some(1), 2, true, "", false),
+        (None, offset(4), 2, true, "a-3 a-2", true),
+        (None, offset(2), 2, true, "a-1", false),
+        (None, offset(1), 2, true, "", false),
+        (offset(3), None, 9, true, "a-5 a-4", false),
+        (offset(1), offset(5), 2, true, "a-4 a-3", true),
     ] {
         let page = fixture.history("a", HistoryQuery { since, before, most, newest_first });
         let case = format!("since {since:?} before {before:?} most {most} newest first {newest_first}");
@@ -214,6 +216,11 @@ pub fn history_of_nothing(fixture: &Fixture) {
     assert_eq!((listed(&page.publications).as_str(), page.position.offset, page.gap, page.more), ("", 0, false, false));
     assert!(done(fixture.engine.log.channels(&fixture.app, "", 10)).is_empty());
     assert!(fixture.history("never", HistoryQuery { since: Some(Mark::Offset(3)), ..WHOLE }).gap);
+    // Whoever read it goes on from there.
+    let since = Some(Mark::Position(page.position));
+    assert!(!fixture.history("never", HistoryQuery { since, ..WHOLE }).gap && !fixture.resume(0, "never", since).channels[0].gap);
+    fixture.publish("never");
+    assert_eq!(listed(&fixture.resume(1, "never", since).missed), "never-1");
 }
 
 /// Channels are listed by name while they have publications, subscribers or members.

@@ -164,8 +164,15 @@ pub fn marks_of_another_epoch_are_a_gap(fixture: &Fixture) {
         Mark::Cursor(Cursor { epoch: Epoch(epoch.0 ^ 1), stamp: 0 }),
     ] {
         assert_eq!(missed(fixture, "a", mark), "gap a-1", "{mark:?}");
-        assert!(fixture.history("a", HistoryQuery { since: Some(mark), ..WHOLE }).gap, "history since {mark:?}");
+        for newest_first in [false, true] {
+            let page = fixture.history("a", HistoryQuery { since: Some(mark), newest_first, ..WHOLE });
+            assert!(page.gap, "history since {mark:?}, newest first {newest_first}");
+        }
     }
+    // What came before a place of another life of the channel is none of this one's.
+    let before = Some(Mark::Position(Position { epoch: Epoch(position.epoch.0 ^ 1), offset: 9 }));
+    let page = fixture.history("a", HistoryQuery { before, ..WHOLE });
+    assert!(page.gap && page.publications.is_empty(), "{page:?}");
 }
 
 /// Marks into a channel that nobody used for so long that it was forgotten.
@@ -177,6 +184,9 @@ pub fn a_forgotten_channel_is_a_gap(fixture: &Fixture) {
     fixture.advance(AMPLE.age_max.max(IDEMPOTENCY_TIME) + Duration::from_secs(1));
     assert!(done(fixture.engine.log.channels(&fixture.app, "", 9)).is_empty());
     assert!(fixture.history("a", HistoryQuery { since: Some(Mark::Offset(0)), ..WHOLE }).publications.is_empty());
+    for (since, gap) in [(before, true), (lost.cursor, false)] {
+        assert_eq!(fixture.history("a", HistoryQuery { since: Some(Mark::Cursor(since)), ..WHOLE }).gap, gap, "history, as a resume says");
+    }
     assert_eq!(missed(fixture, "a", Mark::Cursor(before)), "gap");
     assert_eq!(missed(fixture, "a", Mark::Cursor(lost.cursor)), "");
     let next = fixture.publish("a");

@@ -219,19 +219,7 @@ impl Hub {
     pub(super) fn history(&mut self, channel: &ChannelName, query: &HistoryQuery) -> HistoryPage {
         let app = self.cursor();
         let log = self.log(channel);
-        let position = log.top();
-        if query.newest_first {
-            let (publications, more) = log.newest(query.before.unwrap_or(u64::MAX), query.most);
-            return HistoryPage { publications, position, gap: false, more };
-        }
-        let since = log.since(query.since.unwrap_or(Mark::Earliest), app, usize::MAX);
-        let mut publications = since.publications;
-        if let Some(before) = query.before {
-            publications.retain(|(publication, place)| publication.places[*place].position.offset < before);
-        }
-        let more = publications.len() > query.most;
-        publications.truncate(query.most);
-        HistoryPage { publications, position, gap: since.gap, more }
+        log.page(query, app)
     }
 
     pub(super) fn enter(&mut self, channel: &ChannelName, member: Member) -> Option<PresenceEvent> {

@@ -64,7 +64,7 @@ pub(super) fn described(command: &Command) -> (&'static str, String) {
         Command::Members(channel) => ("members", channel.to_string()),
         Command::History(channel, query) => {
             let since = query.since.map(|mark| format!(" since {mark}")).unwrap_or_default();
-            let before = query.before.map(|offset| format!(" before {offset}")).unwrap_or_default();
+            let before = query.before.map(|mark| format!(" before {mark}")).unwrap_or_default();
             let order = if query.newest_first { " newest first" } else { "" };
             ("history", format!("{channel}{since}{before} most {}{order}", query.most))
         }
