@@ -94,6 +94,13 @@ test('a port that is taken is said in one sentence', async (t) => {
   assert.doesNotMatch(output, /panicked/);
 });
 
+test('flags of dev win over the environment', async (t) => {
+  const taken = await omnivox(t);
+  const server = await omnivox(t, { env: { OMNIVOX_SERVER_LISTEN: `127.0.0.1:${taken.port}` } });
+  assert.notEqual(server.port, taken.port);
+  assert.equal((await server.get('/health')).status, 200);
+});
+
 test('dev refuses an address that other machines reach', async (t) => {
   const { code, output } = await ended(t, ['dev', '--host', '0.0.0.0', '--port', '0']);
   assert.notEqual(code, 0);

@@ -284,3 +284,15 @@ test('the pings of one who takes nothing do not pile up, and the last one is ans
   assert.ok(pongs < PINGS * 0.9, `${Math.round(pongs)} pongs for ${PINGS} pings`);
   assert.equal((await server.get('/health')).status, 200);
 });
+
+test('a list of members that is too large for a WebSocket is refused, and the API has it', async (t) => {
+  const server = await omnivox(t, { env: { OMNIVOX_LIMITS_OUTBOX_BYTES_SOFT: '2000' } });
+  const socket = await connect(t, server.ws);
+  for (let number = 0; number < 20; number += 1) await socket.call({ type: 'enter', channel: 'crowd', key: `k${number}`, data: 'x'.repeat(100) });
+  const refused = await socket.call({ type: 'presence', channel: 'crowd' });
+  assert.deepEqual([refused.type, refused.code, refused.channel], ['error', 'limit_exceeded', 'crowd']);
+  assert.match(refused.message, /limits\.outbox_bytes_soft/);
+  assert.equal((await server.get('/v1/presence?channel=crowd')).json.members.length, 20);
+  for (let number = 5; number < 20; number += 1) await socket.call({ type: 'leave', channel: 'crowd', key: `k${number}` });
+  assert.equal((await socket.call({ type: 'presence', channel: 'crowd' })).members.length, 5);
+});

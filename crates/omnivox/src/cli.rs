@@ -89,12 +89,12 @@ pub(crate) enum Import {
 /// How to start the server to try things out.
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// The port; 0 takes a free one.
-    #[arg(long, short, default_value_t = 8080)]
-    pub(crate) port: u16,
-    /// The address, one of loopback.
-    #[arg(long, default_value = "127.0.0.1", value_parser = dev::loopback)]
-    pub(crate) host: IpAddr,
+    /// The port; 0 takes a free one [default: 8080].
+    #[arg(long, short)]
+    pub(crate) port: Option<u16>,
+    /// The address, one of loopback [default: 127.0.0.1].
+    #[arg(long, value_parser = dev::loopback)]
+    pub(crate) host: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) flags: SettingFlags,
 }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use omnivox_core::command::Manage;
 use omnivox_core::engine::{ChannelSummary, HistoryPage, HistoryQuery, Published};
 use omnivox_core::event::Member;
@@ -219,7 +219,7 @@ impl ApiSession {
         if let Some(exchange) = self.exchange.take() {
             let mut response = self.cors.on(response);
             if self.head_only {
-                response.body = bytes::Bytes::new();
+                response.body = Bytes::new();
             }
             actions.respond(exchange, response);
         }
@@ -377,6 +377,15 @@ pub(super) fn members_members(channel: &ChannelName, members: &[Member], object:
     object.list("members", members, render::member);
 }
 
+/// How many bytes a list of members has, near enough.
+pub(super) fn members_bytes(members: &[Member]) -> usize {
+    let bytes = |member: &Member| {
+        let (user, data) = (member.user.as_ref().map_or(0, |user| user.as_str().len()), member.data.as_ref().map_or(0, Bytes::len));
+        MEMBER_BYTES + member.key.len() + user + data
+    };
+    members.iter().map(bytes).sum()
+}
+
 /// Appends which channels are in use.
 pub(super) fn channels_body(channels: &[ChannelSummary], into: &mut BytesMut) {
     let mut object = Object::begin(into);
@@ -389,6 +398,9 @@ pub(super) fn channels_body(channels: &[ChannelSummary], into: &mut BytesMut) {
     });
     object.end();
 }
+
+/// The bytes of a member beside its names and data.
+const MEMBER_BYTES: usize = 64;
 
 const CONNECT: Ticket = Ticket(0);
 const ANSWER: Ticket = Ticket(1);

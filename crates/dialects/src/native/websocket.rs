@@ -444,6 +444,13 @@ impl WebSocketSession {
                 }
             }
             (Ok(Reply::Called(called)), Asked::Call(method)) => self.on_called(&method, *called, &origin, actions),
+            // What no connection may have waiting would only cut off whoever asked.
+            (Ok(Reply::Members(members)), Asked::Members(channel))
+                if api::members_bytes(&members) > self.settings.limits.outbox_bytes_soft =>
+            {
+                let words = "the list of members is larger than what may wait for a WebSocket; ask for it with GET /v1/presence";
+                send_error(&origin, Some(&channel), &Refusal::limit("outbox_bytes_soft", words), actions);
+            }
             (Ok(Reply::Members(members)), Asked::Members(channel)) => send(actions, |into| {
                 let mut object = Object::message("members", into);
                 api::members_members(&channel, &members, &mut object);

@@ -3,7 +3,7 @@
 //! Its safety is that only this machine reaches it, and that no web page of another host gets through the browser of the person who
 //! runs it: it answers only to the names of loopback (`server.hosts`).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,11 +21,18 @@ use crate::logging;
 use super::serve::run_until_signalled;
 use super::{judge, load, turn};
 
+/// Where it listens when nothing else is said.
+const PORT: u16 = 8080;
+
 /// Starts the open server.
 pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
-    let listen = SocketAddr::new(wish.host, wish.port);
+    let listen = SocketAddr::new(wish.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), wish.port.unwrap_or(PORT));
     let settings = Settings { config: None, flags: wish.flags };
-    let config = load(&settings, Config::dev(listen))?;
+    let mut config = load(&settings, Config::dev(listen))?;
+    if wish.host.is_some() || wish.port.is_some() {
+        // Flags win over the environment.
+        config.server.listen = vec![listen];
+    }
     if let Some(address) = config.server.listen.iter().find(|address| !address.ip().is_loopback()) {
         let words = format!("dev is open to everyone, so it listens on loopback only, not on {address}; use `omnivox serve` for others");
         return Err(exit::error(Code::Usage, words));
