@@ -1,7 +1,7 @@
 //! The shard's one wheel: heartbeats, deadlines of connections, and the timeouts of sessions.
 //!
-//! An entry only says "look at this one by then"; what is due is decided from the state at that moment. So activity costs no rescheduling, and
-//! an entry that is out of date does no harm.
+//! An entry only says "look at this one by then"; what is due is decided from the state at that moment. So activity costs no rescheduling. When one
+//! must be looked at earlier it gets another entry, and the one before, whose time is then no longer that of its owner, is passed over.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use omnivox_core::Frame;
 use omnivox_core::command::CloseReason;
 use omnivox_core::session::Heartbeat;
 
-use super::conn::{Mode, Reading, SlotRef};
+use super::conn::{Conn, Mode, Reading, SlotRef};
 use super::driver::Work;
 use super::{Shard, Shared};
 
@@ -29,10 +29,10 @@ const EXPIRY_LOOK_MS: u64 = 60_000;
 /// What an entry is about.
 #[derive(Debug)]
 pub(crate) enum Timer {
-    /// A connection, and which use of its slot.
-    Conn(u32, u32),
-    /// Whatever session is in that slot by then.
-    Session(u32),
+    /// A connection, and which use of its slot; and the entry's time, as far as it fits.
+    Conn(u32, u32, u32),
+    /// Whatever session is in that slot by then; and the entry's time.
+    Session(u32, u32),
     /// A session whose credential ends.
     Expiry(SlotRef),
 }
@@ -68,8 +68,9 @@ impl Shard {
         }
         for timer in due.drain(..) {
             match timer {
-                Timer::Conn(key, generation) => {
-                    if let Some(conn) = self.conns.get_mut(key as usize).filter(|conn| conn.generation == generation) {
+                Timer::Conn(key, generation, at_ms) => {
+                    let is_current = |conn: &&mut Conn| conn.generation == generation && conn.timer_ms as u32 == at_ms;
+                    if let Some(conn) = self.conns.get_mut(key as usize).filter(is_current) {
                         conn.timer_ms = 0;
                         self.look_at_conn(key);
                     }
@@ -82,7 +83,10 @@ impl Shard {
                         self.schedule_expiry(at);
                     }
                 }
-                Timer::Session(slot_index) => {
+                Timer::Session(slot_index, at_ms) => {
+                    if self.session_timers_ms[slot_index as usize] as u32 != at_ms {
+                        continue;
+                    }
                     self.session_timers_ms[slot_index as usize] = 0;
                     if let Some(slot) = self.sessions.get(slot_index as usize) {
                         let at = slot.at(slot_index as usize);
@@ -107,7 +111,7 @@ impl Shard {
             return;
         }
         conn.timer_ms = at_ms.max(1);
-        let timer = Timer::Conn(key, conn.generation);
+        let timer = Timer::Conn(key, conn.generation, conn.timer_ms as u32);
         self.schedule(at_ms, timer);
     }
 
@@ -127,7 +131,7 @@ impl Shard {
             return;
         }
         *entry_ms = at_ms;
-        self.schedule(at_ms, Timer::Session(at.slot));
+        self.schedule(at_ms, Timer::Session(at.slot, at_ms as u32));
     }
 
     /// How long a session's credential is good for still, with the grace that clocks are given.
