@@ -5,11 +5,14 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { page } from '../lib/chromium.mjs';
 import { cuttingProxy } from '../lib/cutting-proxy.mjs';
 import { until } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { snippets } from '../lib/documents.mjs';
+import { freePort } from '../lib/programs.mjs';
+import { OPEN } from '../lib/settings.mjs';
 
 test('WebSocket: the snippet in two pages', async (t) => {
   const server = await omnivox(t);
@@ -82,14 +85,37 @@ test('fetch: a held poll and a publish', async (t) => {
   assert.deepEqual(got.map(({ data }) => data), ['from a page']);
 });
 
-test('the page at / sends and shows messages over the three transports', async (t) => {
-  const server = await omnivox(t);
+test('the page at / sends and shows messages over the three transports, and where some are missing', async (t) => {
+  const settings = OPEN.replace('127.0.0.1:0', `127.0.0.1:${await freePort()}`);
+  const server = await omnivox(t, { settings });
   const tab = await page(t);
   await tab.goto(`${server.url}/`);
-  await server.publish('general', { text: 'seen on the page' }, { event: 'chat' });
-  const shown = () => tab.evaluate(() => document.body.innerText.split('seen on the page').length - 1);
-  await until(async () => (await shown()) >= 1, 'the page shows a message that was published');
+  const sections = () => tab.evaluate(() => [...document.querySelectorAll('section')].map((node) => ({
+    transport: node.dataset.transport,
+    state: node.querySelector('.words').textContent,
+    lines: [...node.querySelectorAll('li')].map((line) => line.lastChild.textContent).reverse(),
+  })));
+  const shown = async (what, states, lines) => {
+    const due = ['ws', 'sse', 'poll'].map((transport) => ({ transport, state: states, lines }));
+    let last;
+    await until(async () => isDeepStrictEqual(last = await sections(), due), what).catch(() => assert.deepEqual(last, due, what));
+  };
+  await shown('all three are open', 'open', []);
+  await server.publish('general', { text: 'from elsewhere' }, { event: 'chat' });
+  await shown('each shows what was published elsewhere', 'open', ['from elsewhere']);
+  await tab.fill('#text', 'from the page');
+  await tab.click('#send button');
+  await shown('each shows what the page sent', 'open', ['from elsewhere', 'from the page']);
   assert.deepEqual(tab.said.filter((line) => line.startsWith('error')), []);
+
+  await server.stop();
+  await shown('each says that the server is gone', 'lost, trying again', ['from elsewhere', 'from the page']);
+  await omnivox(t, { settings });
+  const gap = ['from elsewhere', 'from the page', 'messages are missing here'];
+  await shown('each comes back, and says that what the first server kept is gone', 'open', gap);
+  await tab.fill('#text', 'afterwards');
+  await tab.click('#send button');
+  await shown('each goes on', 'open', [...gap, 'afterwards']);
 });
 
 test('a page from elsewhere reaches nothing: not by its origin, not by a name that points here', async (t) => {

@@ -33,9 +33,7 @@ class Follower:
 
     def __init__(self, number, kind):
         self.number, self.kind, self.place = number, kind, None
-        self.socket = Socket(reconnection_delay=0.01, reconnection_delay_max=0.05, randomization_factor=0)
-        self.socket.on("connect", self.connected)
-        self.socket.on("tick", self.tick)
+        self.socket = None
 
     def say(self, *words):
         with self.printing:
@@ -58,11 +56,15 @@ class Follower:
 
     def follow(self):
         while True:
+            # A client that has given up is of no use any more: it does when a connection is lost just as it comes back, and then takes itself for connected.
+            self.socket = Socket(reconnection_delay=0.01, reconnection_delay_max=0.05, randomization_factor=0)
+            self.socket.on("connect", self.connected)
+            self.socket.on("tick", self.tick)
             try:
                 self.socket.connect(URL, transports=TRANSPORTS)
             except (socketio.exceptions.ConnectionError, ValueError):
                 pass
-            # Returns when the library has given up: it does when a connection is lost just as it comes back.
+            # Returns when the library has given up.
             self.socket.wait()
 
 

@@ -131,19 +131,23 @@ function eventSource(name) {
 function longPoll(name) {
   const abort = new AbortController();
   let last = '';
+  let open = false;
   (async () => {
     while (!abort.signal.aborted) {
       try {
-        const query = new URLSearchParams({ channel: name, ...(last && { last }) });
+        // The first is answered at once: it says where the channel is, and that polls get through.
+        const query = new URLSearchParams({ channel: name, ...(last && { last }), ...(!open && { timeout: 0 }) });
         const answer = await fetch(`/v1/poll?${query}`, { signal: abort.signal });
         if (!answer.ok) throw new Error(String(answer.status));
         const body = await answer.json();
         panels.poll.state('open', 'open');
+        open = true;
         last = body.last;
         if (body.gap) panels.poll.gap();
         body.events.forEach((message) => panels.poll.show(message));
       } catch {
         if (abort.signal.aborted) return;
+        open = false;
         panels.poll.state('lost, trying again', 'lost');
         await new Promise((resolve) => setTimeout(resolve, 1000 + Math.random() * 1000));
       }
