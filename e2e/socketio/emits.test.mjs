@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { connect as nativeSocket } from '../lib/clients.mjs';
+import { token } from '../lib/credentials.mjs';
 import { cuttingProxy } from '../lib/cutting-proxy.mjs';
 import { until, within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
@@ -24,8 +25,8 @@ anonymous = ["subscribe", "presence", "history"]
 
 ${ENGINE3}`;
 
-async function shop(t) {
-  const server = await omnivox(t, { settings: SETTINGS });
+async function shop(t, more = '') {
+  const server = await omnivox(t, { settings: SETTINGS + more });
   const authorization = `Basic ${Buffer.from(`shop:${SECRET}`).toString('base64')}`;
   server.call = async (name, body) => {
     const { status, json, text } = await server.post(`/v1/socketio/${name}`, body, { authorization });
@@ -204,3 +205,31 @@ for (const version of [4, 3]) {
     assert.match(heard, /"comes"/);
   });
 }
+
+test('pages of what was missed that are all for others do not end a resume', async (t) => {
+  const server = await shop(t, '[limits]\nhistory_page_max = 3\n');
+  const ana = token(SECRET);
+  const poll = async (last) => (await server.get(`/v1/poll?channel=a&timeout=0&last=${last}`, { authorization: `Bearer ${ana}` })).json;
+  const client = await joined(t, NEWEST, server.url, 'a', { auth: { token: ana } });
+  await server.call('emit', { rooms: 'a', event: 'before' });
+  await client.next('before');
+  let { last } = await poll('');
+  const back = new Promise((resolve) => { client.socket.once('connect', resolve); });
+  client.socket.io.engine.close();
+  for (let number = 0; number < 7; number += 1) await server.call('emit', { rooms: 'a', except: { users: 'ana' }, event: 'others' });
+  await server.call('emit', { rooms: 'a', event: 'hers' });
+
+  const names = [];
+  let answer;
+  do {
+    answer = await poll(last);
+    last = answer.last;
+    assert.equal(answer.gap, false);
+    names.push(...answer.events.map(({ event }) => event));
+  } while (answer.more);
+  assert.deepEqual(names, ['hers']);
+  await within(back, 'the reconnect');
+  assert.equal(client.socket.recovered, true);
+  await client.next('hers');
+  assert.equal(client.inbox.length, 0);
+});

@@ -317,11 +317,16 @@ pub struct Subscribed {
     pub cursor: Cursor,
     /// The missed publications in order of their stamps, when they were asked for in the reply; the index is that of the place.
     pub missed: Vec<(Arc<Publication>, usize)>,
-    /// Whether more were missed than one answer holds.
-    pub more: bool,
+    /// When more were missed than one answer holds, the last that was looked at: the next page begins behind it. It may have been for others.
+    pub page_end: Option<(Arc<Publication>, usize)>,
 }
 
 impl Subscribed {
+    /// Whether more were missed than one answer holds.
+    pub fn more(&self) -> bool {
+        self.page_end.is_some()
+    }
+
     /// Whether anything may be missing from what was replayed.
     pub fn gap(&self) -> bool {
         self.channels.iter().any(|channel| channel.gap) || self.patterns.is_some_and(|patterns| patterns.gap)

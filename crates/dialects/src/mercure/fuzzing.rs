@@ -105,7 +105,7 @@ impl Client {
             Command::Subscribe(wish) => {
                 assert!(matches!(wish.delivery, Delivery::Shared(_)), "streams share their frames");
                 let subscribed =
-                    Subscribed { channels: smallvec::SmallVec::new(), patterns: None, cursor, missed: Vec::new(), more: false };
+                    Subscribed { channels: smallvec::SmallVec::new(), patterns: None, cursor, missed: Vec::new(), page_end: None };
                 Reply::Subscribed(Box::new(subscribed))
             }
             Command::Publish(drafts) => {

@@ -24,7 +24,7 @@ pub(super) fn subscribed_pattern_message(pattern: &Pattern, subscribed: &Subscri
     let mut object = Object::message("subscribed", into);
     object.text("pattern", &pattern.to_string());
     object.mark("id", subscribed.cursor);
-    object.flag("gap", subscribed.gap() || subscribed.more);
+    object.flag("gap", subscribed.gap() || subscribed.more());
     object.number("recovered", subscribed.patterns.map_or(0, |patterns| patterns.recovered));
     object.reference(origin);
     object.end();

@@ -102,11 +102,13 @@ impl PollSession {
         };
         let top = if several { Mark::Cursor(subscribed.cursor) } else { Mark::Position(subscribed.channels[0].position) };
         let gap = subscribed.gap();
-        if self.wanted.last.is_some() && (gap || !subscribed.missed.is_empty()) {
+        if self.wanted.last.is_some() && (gap || subscribed.more() || !subscribed.missed.is_empty()) {
             let most = self.wanted.limit.min(render::fitting(&subscribed.missed, self.bytes_max));
-            let more = subscribed.more || subscribed.missed.len() > most;
+            let cut = subscribed.missed.len() > most;
             subscribed.missed.truncate(most);
-            self.last = Some(subscribed.missed.last().filter(|_| more).map_or(top, mark));
+            let end = if cut { subscribed.missed.last() } else { subscribed.page_end.as_ref() };
+            self.last = Some(end.map_or(top, mark));
+            let more = cut || subscribed.more();
             return self.answer(&subscribed.missed, Page { gap, more }, actions);
         }
         self.last = Some(top);

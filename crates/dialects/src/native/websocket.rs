@@ -405,7 +405,7 @@ impl WebSocketSession {
             (Ok(reply), Asked::Connect) => send_connected(&reply, &origin, actions),
             (Ok(Reply::Subscribed(subscribed)), Asked::Subscribe(..) | Asked::SubscribeFirst) => {
                 for channel in &subscribed.channels {
-                    send(actions, |into| subscribed_message(channel, subscribed.more, &origin, into));
+                    send(actions, |into| subscribed_message(channel, subscribed.more(), &origin, into));
                 }
             }
             (Ok(Reply::Subscribed(subscribed)), Asked::SubscribePattern(pattern)) => {

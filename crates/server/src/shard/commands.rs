@@ -355,10 +355,11 @@ impl Shard {
             return self.abandon(at, gates);
         }
         let mut missed = std::mem::take(&mut joined.missed);
+        let page_end = missed.last().cloned().filter(|_| joined.more);
         missed.retain(|(publication, _)| publication.draft.audience.is_everyone() || self.is_meant(at, publication));
         let from = self.go_on_from_seats(at, subscribe, gates, &mut joined);
-        let mut subscribed = subscribed(subscribe, &joined, &missed);
-        if subscribe.replay == Replay::InReply && (subscribed.gap() || !missed.is_empty()) {
+        let mut subscribed = Subscribed { page_end, ..subscribed(subscribe, &joined, &missed) };
+        if subscribe.replay == Replay::InReply && (subscribed.gap() || subscribed.more() || !missed.is_empty()) {
             self.abandon(at, gates);
             subscribed.missed = missed;
             return self.step(at, Input::Reply(ticket, Ok(Reply::Subscribed(Box::new(subscribed)))));
@@ -496,5 +497,5 @@ fn subscribed(subscribe: &Subscribe, joined: &Joined, missed: &[(Arc<Publication
         gap: joined.watch_gap,
         recovered: missed.iter().filter(|(publication, _)| unnamed(publication)).count(),
     });
-    Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), more: joined.more }
+    Subscribed { channels: channels.collect(), patterns, cursor: joined.cursor, missed: Vec::new(), page_end: None }
 }

@@ -335,7 +335,7 @@ impl<'d> Ordeal<'d> {
                 let patterns = (!wish.patterns.is_empty()).then_some(SubscribedPatterns { gap: false, recovered: 0 });
                 self.clients[client].deliveries.push(wish.delivery);
                 let channels = wish.channels.into_iter().map(state).collect();
-                Reply::Subscribed(Box::new(Subscribed { channels, patterns, cursor, missed: Vec::new(), more: false }))
+                Reply::Subscribed(Box::new(Subscribed { channels, patterns, cursor, missed: Vec::new(), page_end: None }))
             }
             Command::Publish(drafts) => Reply::Published(drafts.into_iter().map(|draft| Ok(self.publish(*draft))).collect()),
             Command::Enter(_) => Reply::Entered,

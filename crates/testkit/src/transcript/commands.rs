@@ -141,13 +141,13 @@ impl Stage<'_> {
         let most = if subscribe.replay == Replay::InReply { self.missed_max } else { usize::MAX - 1 };
         let found = self.hub.subscribe(&subscribe.channels, &subscribe.patterns, subscribe.since, most.saturating_add(1));
         let hub::Found { states, patterns, app: cursor, mut missed } = found;
-        missed.retain(|(publication, _)| self.is_meant(actor, publication));
-        let more = missed.len() > most;
+        let page_end = (missed.len() > most).then(|| missed[most - 1].clone());
         missed.truncate(most);
-        let mut subscribed = Subscribed { channels: states.into(), patterns, cursor, missed: Vec::new(), more };
+        missed.retain(|(publication, _)| self.is_meant(actor, publication));
+        let mut subscribed = Subscribed { channels: states.into(), patterns, cursor, missed: Vec::new(), page_end };
         if subscribe.replay == Replay::InReply {
             subscribed.missed = missed;
-            if subscribed.gap() || !subscribed.missed.is_empty() {
+            if subscribed.gap() || subscribed.more() || !subscribed.missed.is_empty() {
                 return Reply::Subscribed(Box::new(subscribed));
             }
         } else {

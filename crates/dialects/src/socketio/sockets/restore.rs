@@ -104,14 +104,14 @@ impl Sockets {
             }
             return self.not_restored(restore, line);
         }
-        if restore.final_page || (subscribed.missed.is_empty() && !subscribed.more) {
+        if restore.final_page || (subscribed.missed.is_empty() && !subscribed.more()) {
             return self.seat_again(restore, line);
         }
         self.send_missed(&restore, subscribed, line);
-        if let Some((last, _)) = subscribed.missed.last() {
+        if let Some((last, _)) = subscribed.page_end.as_ref().or(subscribed.missed.last()) {
             restore.since = last.cursor;
         }
-        restore.final_page = !subscribed.more;
+        restore.final_page = !subscribed.more();
         self.fetch(restore, line);
     }
 
