@@ -9,6 +9,7 @@ import { basic, claims, secret, token } from '../lib/credentials.mjs';
 import { within } from '../lib/inbox.mjs';
 import { BINARY, cleanEnvironment, omnivox } from '../lib/omnivox.mjs';
 import { folder, program } from '../lib/programs.mjs';
+import { raw } from '../lib/raw.mjs';
 
 /// Runs `omnivox ARGS` against `server` with its output streams apart.
 function cli(t, args, server) {
@@ -99,6 +100,21 @@ test('flags of dev win over the environment', async (t) => {
   const server = await omnivox(t, { env: { OMNIVOX_SERVER_LISTEN: `127.0.0.1:${taken.port}` } });
   assert.notEqual(server.port, taken.port);
   assert.equal((await server.get('/health')).status, 200);
+});
+
+test('dev answers to the names of loopback whatever names are added, and to no others', async (t) => {
+  const status = async (server, host) => {
+    const peer = await raw(t, server.port);
+    peer.send(`GET /health HTTP/1.1\r\nHost: ${host}:${server.port}\r\nConnection: close\r\n\r\n`);
+    await peer.closed();
+    return Number(peer.text.split(' ')[1]);
+  };
+  for (const [hosts, added] of [['mine.test', 200], ['', 403]]) {
+    const server = await omnivox(t, { flags: ['--server-hosts', hosts] });
+    const found = [];
+    for (const host of ['localhost', '127.0.0.1', 'mine.test', 'evil.test']) found.push(await status(server, host));
+    assert.deepEqual(found, [200, 200, added, 403], `--server-hosts '${hosts}'`);
+  }
 });
 
 test('dev refuses an address that other machines reach', async (t) => {

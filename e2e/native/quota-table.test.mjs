@@ -136,6 +136,21 @@ test('bytes_in: whoever sends too much is refused or sent away, over every trans
   assert.ok((await server.metric(`omnivox_quota_breaches_total{limit="${setting}"}`)) >= 5);
 });
 
+test('bytes_in: an EventSource whose address sent too much is told in a stream, with when to come again', async (t) => {
+  const setting = 'bytes_in_per_address_per_second_max';
+  const server = await omnivox(t, { settings: settings(`${setting} = 2000`) });
+  const told = await until(async () => {
+    await server.post('/v1/publish', { channel: 'a', data: LARGE }, as('publisher'));
+    const response = await fetch(`${server.url}/v1/sse?channel=a`, { headers: { ...as('ana'), accept: 'text/event-stream' } });
+    assert.equal(response.status, 200);
+    const reader = response.body.getReader();
+    const text = Buffer.from((await reader.read()).value).toString();
+    await reader.cancel();
+    return text.startsWith('event: error') ? text : null;
+  });
+  assert.match(told, new RegExp(`retry: 1000\\n.*"limit_exceeded".*limits\\.${setting}`));
+});
+
 test('subscriptions: nobody has more than allowed, over every transport', async (t) => {
   const setting = 'subscriptions_per_user_max';
   const server = await omnivox(t, { settings: settings(`${setting} = 2`) });

@@ -35,7 +35,9 @@ to = "ws"
   assert.deepEqual((await events.inbox.next()).data, { eur: 7 });
   const socket = await connect(t, server.ws.replace('/v1/ws', '/socket'));
   assert.equal((await socket.subscribe('prices')).type, 'subscribed');
-  assert.equal((await server.get('/ws')).status, 404, 'serve has only the routes of its settings');
+  const nowhere = await server.get('/ws');
+  assert.equal(nowhere.status, 404, 'serve has only the routes of its settings');
+  assert.match(nowhere.json.error.message, /did you mean `\/v1\/ws`\?/);
 });
 
 test('an environment variable beats the file, a flag beats both', async (t) => {
@@ -98,6 +100,11 @@ test('HTTP/1.0 gets an answer and the end; its stream has no chunks', async (t) 
   one.send('GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n');
   await one.closed();
   assert.match(one.text, /^HTTP\/1\.[01] 200 [^]*"ok"/);
+  const kept = await raw(t, server.port);
+  for (let number = 1; number <= 2; number += 1) {
+    kept.send('GET /health HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n');
+    await kept.when((it) => it.text.split('connection: keep-alive').length > number, 'a connection that is kept says so');
+  }
   const peer = await raw(t, server.port);
   peer.send('GET /v1/sse?channel=a HTTP/1.0\r\nHost: localhost\r\n\r\n');
   await peer.when((it) => it.text.includes('\r\n\r\n:'), 'the stream to begin with a comment, not with the size of a chunk');
@@ -113,6 +120,17 @@ test('HEAD has the head of GET and no body; OPTIONS answers a browser that asks 
   const [head, rest] = peer.text.split('\r\n\r\n', 2);
   assert.match(head, /^HTTP\/1\.1 200 /);
   assert.match(rest, /^HTTP\/1\.1 200 /, 'the next answer follows at once');
+  // The length is that of the body, or is not told where the answer would be a stream (RFC 9110 §8.6).
+  for (const [target, streams] of [['/v1/history?channel=a', false], ['/v1/poll?channel=a&timeout=0', false], ['/health', false], ['/v1/sse?channel=a', true]]) {
+    const length = (await fetch(`${server.url}${target}`, { method: 'HEAD' })).headers.get('content-length');
+    const due = streams ? null : (await fetch(`${server.url}${target}`)).headers.get('content-length');
+    assert.equal(length, due, target);
+    assert.notEqual(length, '0', target);
+  }
+  const whole = await raw(t, server.port);
+  whole.send('OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+  await whole.closed();
+  assert.match(whole.text, /^HTTP\/1\.1 204 [^]*allow: GET, HEAD, POST, OPTIONS\r\n/);
   const asked = await fetch(`${server.url}/v1/publish`, {
     method: 'OPTIONS',
     headers: { origin: 'https://app.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type' },

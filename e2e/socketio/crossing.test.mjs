@@ -1,6 +1,7 @@
 // One room, five ways to speak and to listen: what any of them publishes reaches all of them with the payload unchanged.
 
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { test } from 'node:test';
 import { connect as nativeSocket, stream } from '../lib/clients.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
@@ -93,4 +94,22 @@ test('an application message of a plain WebSocket is an event for Socket.IO', as
   const [event, data] = await client.inbox.next();
   assert.equal(event, 'chat');
   assert.deepEqual({ user: data.user, text: data.text }, { user: 'me', text: 'hi' });
+});
+
+test('a request that reaches another shard than its session counts once', async (t) => {
+  const server = await omnivox(t);
+  const counted = () => server.metric('omnivox_requests_total');
+  const first = await counted();
+  const asking = (await counted()) - first;
+  // Each over a connection of its own: many of them come to the other shard.
+  const ask = (method, query, body) => new Promise((resolve, reject) => {
+    const request = http.request(`${server.url}/socket.io/?EIO=4&transport=polling${query}`, { method, agent: false }, (answer) => {
+      answer.setEncoding('utf8').on('data', resolve);
+    });
+    request.on('error', reject).end(body);
+  });
+  const sids = [];
+  for (let number = 0; number < 20; number += 1) sids.push(JSON.parse((await ask('GET', '')).slice(1)).sid);
+  for (const sid of sids) assert.equal(await ask('POST', `&sid=${sid}`, '40'), 'ok');
+  assert.equal((await counted()) - first - asking, 40 + asking);
 });

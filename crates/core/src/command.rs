@@ -261,6 +261,8 @@ pub enum Reply {
     Subscribed(Box<Subscribed>),
     /// It receives it no longer.
     Unsubscribed,
+    /// There was no such subscription to end.
+    NotSubscribed,
     /// What became of each publication, in order.
     Published(Vec<Result<Published, Denied>>),
     /// The member is in.

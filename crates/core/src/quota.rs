@@ -45,6 +45,8 @@ pub struct Quota {
     pub scope: Scope,
     /// What it counts.
     pub quantity: Quantity,
+    /// What was too much.
+    pub words: &'static str,
     /// What is said to somebody whose connection it ends; fits a close frame.
     pub goodbye: &'static str,
     per_second: fn(&Limits) -> Option<u64>,
@@ -89,6 +91,7 @@ macro_rules! quotas {
             setting: stringify!($setting),
             scope: Scope::$scope,
             quantity: Quantity::$quantity,
+            words: $words,
             goodbye: concat!($words, " (limits.", stringify!($setting), "); connect again later"),
             per_second: |limits| limits.$setting.map(|most| most as u64),
         }),*];

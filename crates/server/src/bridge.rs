@@ -71,7 +71,7 @@ where
         if extended {
             *response.status_mut() = StatusCode::OK;
         }
-    } else {
+    } else if parts.method != Method::HEAD {
         *response.body_mut() = BridgeBody::new(pipe, rest, head.body());
     }
     for (name, value) in head.iter() {

@@ -53,6 +53,12 @@ impl Router {
         exact.or_else(|| self.subtrees.iter().find(|(subtree, _)| path.starts_with(&**subtree)).map(|(_, index)| *index))
     }
 
+    /// An exact path that ends with this one, for who left something out.
+    pub fn longer(&self, path: &str) -> Option<&str> {
+        let longer = self.exact.keys().filter(|known| path.starts_with('/') && path.len() > 1 && known.ends_with(path));
+        longer.map(|known| &**known).min()
+    }
+
     /// The route that a path belongs to, as its dialect wrote it: one word for many paths, without anything that a client chose.
     pub fn route(&self, path: &str) -> Option<Cow<'_, str>> {
         let exact = self.exact.get_key_value(path).map(|(route, _)| Cow::Borrowed(&**route));

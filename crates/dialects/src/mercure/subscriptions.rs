@@ -121,7 +121,6 @@ pub(super) struct ListSession {
     shape: u8,
     single: bool,
     if_none_match: Option<Box<str>>,
-    head_only: bool,
     last_id: String,
     exchange: Option<ExchangeId>,
 }
@@ -153,16 +152,12 @@ impl ListSession {
             shape: if first { formats::FIRST } else { formats::SECOND },
             single: segments.len() == most,
             if_none_match: request.header("if-none-match").map(Into::into),
-            head_only: request.method == "HEAD",
             last_id: String::new(),
             exchange: None,
         })
     }
 
-    fn respond(&mut self, mut response: Response, actions: &mut Actions) {
-        if self.head_only {
-            response.body = bytes::Bytes::new();
-        }
+    fn respond(&mut self, response: Response, actions: &mut Actions) {
         if let Some(exchange) = self.exchange.take() {
             actions.respond(exchange, self.cors.on(response));
         }

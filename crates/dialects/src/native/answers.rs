@@ -6,7 +6,7 @@ use omnivox_core::{Action, Actions, ChannelName, Pattern, Reply};
 
 use super::codes::Refusal;
 use super::message::Origin;
-use super::render::{self, Object};
+use super::render::{self, About, Object};
 
 pub(super) fn subscribed_message(channel: &SubscribedChannel, more: bool, origin: &Origin, into: &mut BytesMut) {
     let mut object = Object::message("subscribed", into);
@@ -56,8 +56,8 @@ pub(super) fn send_about(channel: &ChannelName, kind: &str, origin: &Origin, act
     });
 }
 
-pub(super) fn send_error(origin: &Origin, channel: Option<&ChannelName>, refusal: &Refusal, actions: &mut Actions) {
-    send(actions, |into| render::error(origin, channel, refusal, into));
+pub(super) fn send_error(origin: &Origin, about: About<'_>, refusal: &Refusal, actions: &mut Actions) {
+    send(actions, |into| render::error(origin, about, refusal, into));
 }
 
 pub(super) fn send_pong(origin: &Origin, actions: &mut Actions) {

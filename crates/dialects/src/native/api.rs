@@ -137,7 +137,6 @@ impl Call {
 pub(super) struct ApiSession {
     connecting: Connecting,
     cors: Cors,
-    head_only: bool,
     answer_bytes_max: usize,
     call: Option<Call>,
     answering: Answering,
@@ -160,8 +159,8 @@ enum Answering {
 
 impl ApiSession {
     /// A session for one call. `answer_bytes_max` bounds the events of an answer.
-    pub(super) fn new(connecting: Connecting, cors: Cors, head_only: bool, answer_bytes_max: usize, call: Call) -> Self {
-        Self { connecting, cors, head_only, answer_bytes_max, call: Some(call), answering: Answering::Nothing, exchange: None }
+    pub(super) fn new(connecting: Connecting, cors: Cors, answer_bytes_max: usize, call: Call) -> Self {
+        Self { connecting, cors, answer_bytes_max, call: Some(call), answering: Answering::Nothing, exchange: None }
     }
 
     /// The command of the call, and what to keep for the answer; none when there is nothing left to do.
@@ -217,11 +216,7 @@ impl ApiSession {
 
     fn answer(&mut self, response: Response, actions: &mut Actions) {
         if let Some(exchange) = self.exchange.take() {
-            let mut response = self.cors.on(response);
-            if self.head_only {
-                response.body = Bytes::new();
-            }
-            actions.respond(exchange, response);
+            actions.respond(exchange, self.cors.on(response));
         }
         actions.push(Action::End);
     }

@@ -95,10 +95,13 @@ impl<'a> Fields<'a> {
         self.named_channel()?.ok_or_else(|| Refusal::message("`channel` is missing; name the channel (`room` means the same)"))
     }
 
-    fn named_channel(&self) -> Result<Option<ChannelName>, Refusal> {
-        let name = match self.text("channel")? {
-            Some(name) => Some(name),
-            None => self.text("room")?,
+    /// The channel that `channel` or `room` names; both may stand there when they say the same.
+    pub(super) fn named_channel(&self) -> Result<Option<ChannelName>, Refusal> {
+        let name = match (self.text("channel")?, self.text("room")?) {
+            (Some(channel), Some(room)) if channel != room => {
+                return Err(Refusal::message("`channel` and `room` mean the same, and here they name two channels; send one of them"));
+            }
+            (channel, room) => channel.or(room),
         };
         Ok(name.map(|name| ChannelName::parse(&name)).transpose()?)
     }
@@ -106,6 +109,9 @@ impl<'a> Fields<'a> {
     /// The channels of a publication: `channel`, `room`, or the list `channels`.
     fn channels(&self, limits: &Limits) -> Result<SmallVec<[ChannelName; 1]>, Refusal> {
         let Some(list) = self.raw("channels") else { return Ok(SmallVec::from_elem(self.channel()?, 1)) };
+        if let Some(beside) = ["channel", "room"].into_iter().find(|name| self.raw(name).is_some()) {
+            return Err(Refusal::message(format!("`{beside}` beside `channels` would be lost; name all of them in `channels`")));
+        }
         let names: Vec<Cow<'_, str>> =
             serde_json::from_str(list.get()).map_err(|_| Refusal::message("`channels` is not a list of channel names"))?;
         if names.is_empty() {

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::codes::Refusal;
 use super::fields::{Fields, shortened};
+use super::render::About;
 use super::{call, request};
 
 /// How many events `history` gives when nobody says.
@@ -95,36 +96,60 @@ pub(super) struct Origin {
 }
 
 /// A refused message and what is known of it.
-pub(super) type Refused = (Origin, Refusal);
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) origin: Origin,
+    pub(super) channel: Option<ChannelName>,
+    pub(super) refusal: Refusal,
+}
 
 impl ClientMessage {
     /// Parses a text message.
     pub(super) fn parse(text: &str, limits: &Limits) -> Result<(Origin, Self), Refused> {
-        let fields = Fields::parse(text.as_bytes()).map_err(|refusal| (Origin::default(), refusal))?;
+        let fields = Fields::parse(text.as_bytes()).map_err(|refusal| Refused { origin: Origin::default(), channel: None, refusal })?;
+        let mut origin = Origin::default();
+        match Self::parse_fields(&fields, &mut origin, limits) {
+            Ok(message) => Ok((origin, message)),
+            Err(refusal) => Err(Refused { origin, channel: fields.named_channel().ok().flatten(), refusal }),
+        }
+    }
+
+    /// The message, and in `origin` as much as could be read of what an answer repeats.
+    fn parse_fields(fields: &Fields<'_>, origin: &mut Origin, limits: &Limits) -> Result<Self, Refusal> {
         let (reference, unfit) = match fields.reference() {
             Ok(reference) => (reference, None),
             Err(refusal) => (None, Some(refusal)),
         };
-        let mut origin = Origin { kind: Cow::Borrowed(""), reference };
-        let kind = match fields.text("type") {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return Err((origin, Refusal::message("`type` is missing; every message is an object with a `type`"))),
-            Err(refusal) => return Err((origin, refusal)),
-        };
+        origin.reference = reference;
+        let kind = fields.text("type")?;
+        let kind = kind.ok_or_else(|| Refusal::message("`type` is missing; every message is an object with a `type`"))?;
         let reserved = RESERVED_TYPES.binary_search(&&*kind).ok().map(|at| RESERVED_TYPES[at]);
         // An unknown type may be long; an error repeats only what fits.
         origin.kind = reserved.map_or_else(|| Cow::Owned(shortened(&kind, limits.event_name_bytes_max).to_owned()), Cow::Borrowed);
         // In an application message it belongs to the application.
         if let (Some(refusal), Some(_)) = (unfit, reserved) {
-            return Err((origin, refusal));
+            return Err(refusal);
         }
-        let parsed = match reserved {
-            Some(kind) => Self::parse_reserved(kind, &fields, limits),
-            None => fields.application(&kind, limits).map(|draft| Self::Application { draft: Box::new(draft) }),
-        };
-        match parsed {
-            Ok(message) => Ok((origin, message)),
-            Err(refusal) => Err((origin, refusal)),
+        match reserved {
+            Some(kind) => Self::parse_reserved(kind, fields, limits),
+            None => Ok(Self::Application { draft: Box::new(fields.application(&kind, limits)?) }),
+        }
+    }
+
+    /// What it is about.
+    pub(super) fn about(&self) -> About<'_> {
+        match self {
+            Self::Connect { .. } | Self::Call { .. } | Self::Ping => About::Nothing,
+            Self::SubscribePattern { pattern, .. } | Self::UnsubscribePattern { pattern } => About::Pattern(pattern),
+            Self::Publish { draft } | Self::PublishBinary { draft } | Self::Application { draft } => draft.channels.first().into(),
+            Self::Subscribe { channel, .. }
+            | Self::Unsubscribe { channel }
+            | Self::Enter { channel, .. }
+            | Self::Leave { channel, .. }
+            | Self::Members { channel }
+            | Self::History { channel, .. } => About::Channel(channel),
+            Self::Seat { seat } => About::Channel(&seat.channel),
+            Self::Signal { signal } => About::Channel(&signal.channel),
         }
     }
 

@@ -180,7 +180,6 @@ impl Native {
     fn open_endpoint(&self, context: &OpenContext, request: &Request<'_>, endpoint: &Endpoint, cors: Cors) -> Result<NewSession, Refusal> {
         let limits = &self.settings.limits;
         let parameters = Parameters::parse(request)?;
-        let head_only = request.method == "HEAD";
         let call = match endpoint.service {
             Service::Transport(Transport::Echo) => {
                 let session =
@@ -198,7 +197,6 @@ impl Native {
                 let wanted = poll::Wanted {
                     connecting: Some(request::connect(request, &parameters, self.settings.cookie_name.as_deref())?),
                     cors,
-                    head_only,
                     last: last.map(|mark| request::fitting_mark(mark, &channels, &patterns)).transpose()?,
                     channels,
                     patterns,
@@ -206,7 +204,7 @@ impl Native {
                     hold: poll::hold(
                         request,
                         &parameters,
-                        if head_only { Duration::ZERO } else { limits.poll_time_max },
+                        if request.method == "HEAD" { Duration::ZERO } else { limits.poll_time_max },
                         context.entropy[0],
                     )?,
                     inbox: parameters.first("inbox").map(Into::into),
@@ -231,7 +229,7 @@ impl Native {
             Service::TestWebhook => webhooks::test(request)?,
         };
         let connecting = request::connect(request, &parameters, self.settings.cookie_name.as_deref())?;
-        Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, head_only, limits.outbox_bytes_soft, call))))
+        Ok(one_shot(Box::new(api::ApiSession::new(connecting, cors, limits.outbox_bytes_soft, call))))
     }
 
     fn open_websocket(
@@ -242,7 +240,7 @@ impl Native {
         endpoint: &Endpoint,
         cors: Cors,
     ) -> Result<NewSession, Refusal> {
-        let named = !endpoint.channels.is_empty() || parameters.first("channel").is_some() || parameters.first("room").is_some();
+        let named = !endpoint.channels.is_empty() || parameters.names_channels();
         let channels = if named { parameters.channels(&endpoint.channels, &self.settings.limits)? } else { Channels::new() };
         let since = parameters.mark("since")?.map(|mark| request::fitting_mark(mark, &channels, &[])).transpose()?;
         let opening = websocket::OpeningWith {

@@ -43,8 +43,6 @@ pub(super) struct Wanted {
     pub(super) connecting: Option<Connecting>,
     /// Who may read the answer.
     pub(super) cors: Cors,
-    /// Whether only the head is wanted.
-    pub(super) head_only: bool,
     /// The channels; at least one of these three.
     pub(super) channels: Channels,
     /// The patterns; often none.
@@ -120,11 +118,7 @@ impl PollSession {
     }
 
     fn answer(&mut self, events: &[Placed], page: Page, actions: &mut Actions) {
-        let mut response = render::json(200, |into| render::poll(events, self.last, page, into));
-        if self.wanted.head_only {
-            response.body = bytes::Bytes::new();
-        }
-        self.respond(response, actions);
+        self.respond(render::json(200, |into| render::poll(events, self.last, page, into)), actions);
     }
 
     fn refuse(&mut self, refusal: &Refusal, actions: &mut Actions) {

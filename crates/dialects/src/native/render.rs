@@ -13,7 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use omnivox_core::event::Member;
 use omnivox_core::publication::Form;
 use omnivox_core::{
-    ChannelName, Cursor, Event, Frame, FrameKind, Framing, Limits, Mark, MemberAction, Payload, PresenceEvent, Publication, Response,
+    ChannelName, Cursor, Event, Frame, FrameKind, Framing, Limits, Mark, MemberAction, Pattern, Payload, PresenceEvent, Publication,
+    Response,
 };
 use omnivox_wire::{http1, sse, ws};
 
@@ -249,16 +250,35 @@ fn place_of_gap(channel: &ChannelName, object: &mut Object<'_>) {
     }
 }
 
+/// What a message is about, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum About<'a> {
+    /// No channel, or none that could be read.
+    Nothing,
+    /// One channel.
+    Channel(&'a ChannelName),
+    /// What a pattern means.
+    Pattern(&'a Pattern),
+}
+
+impl<'a> From<Option<&'a ChannelName>> for About<'a> {
+    fn from(channel: Option<&'a ChannelName>) -> Self {
+        channel.map_or(Self::Nothing, Self::Channel)
+    }
+}
+
 /// Appends an error that names the message it answers.
-pub(super) fn error(origin: &Origin, channel: Option<&ChannelName>, refusal: &Refusal, into: &mut BytesMut) {
+pub(super) fn error(origin: &Origin, about: About<'_>, refusal: &Refusal, into: &mut BytesMut) {
     let mut object = Object::message("error", into);
     object.text("code", refusal.code);
     object.text("message", &refusal.words);
     if !origin.kind.is_empty() {
         object.text("for", &origin.kind);
     }
-    if let Some(channel) = channel {
-        object.text("channel", channel.as_str());
+    match about {
+        About::Nothing => {}
+        About::Channel(channel) => object.text("channel", channel.as_str()),
+        About::Pattern(pattern) => object.text("pattern", &pattern.to_string()),
     }
     object.reference(origin);
     object.end();

@@ -63,6 +63,11 @@ impl<'a> Parameters<'a> {
         Ok(channels)
     }
 
+    /// Whether a channel is named, be it by nothing, which is no name.
+    pub(super) fn names_channels(&self) -> bool {
+        self.0.iter().any(|(name, _)| name == "channel" || name == "room")
+    }
+
     /// The patterns that are named as `pattern`, each once.
     pub(super) fn patterns(&self, limits: &Limits) -> Result<Patterns, Refusal> {
         let mut patterns = Patterns::new();
@@ -82,7 +87,7 @@ impl<'a> Parameters<'a> {
     /// The channels and patterns of a request that must name at least one of either, or an inbox.
     pub(super) fn wanted(&self, defaults: &[ChannelName], limits: &Limits) -> Result<(Channels, Patterns), Refusal> {
         let patterns = self.patterns(limits)?;
-        let named = self.first("channel").is_some() || self.first("room").is_some();
+        let named = self.names_channels();
         let elsewhere = !patterns.is_empty() || (self.first("inbox").is_some() && defaults.is_empty());
         let channels = if !elsewhere || named { self.channels(defaults, limits)? } else { Channels::new() };
         Ok((channels, patterns))

@@ -20,8 +20,8 @@ use smallvec::SmallVec;
 
 use super::answers::{close, send, send_about, send_connected, send_error, send_pong, subscribed_message, subscribed_pattern_message};
 use super::codes::{self, CLOSE_UNAUTHORIZED, Refusal};
-use super::message::{ClientMessage, Order, Origin};
-use super::render::{self, Object};
+use super::message::{ClientMessage, Order, Origin, Refused};
+use super::render::{self, About, Object};
 use super::request::{Channels, Connecting, Cors, SUBPROTOCOL, refused, subprotocols};
 use super::{NativeSettings, api, call, formats, rooms};
 
@@ -184,7 +184,7 @@ impl WebSocketSession {
             }
             Err(denied) => {
                 let refusal = Refusal::from(&denied);
-                send_error(origin, None, &refusal, actions);
+                send_error(origin, About::Nothing, &refusal, actions);
                 close(codes::close_code_of(&denied), &refusal.words, actions);
             }
         }
@@ -208,7 +208,7 @@ impl WebSocketSession {
     fn on_text(&mut self, text: &str, actions: &mut Actions) {
         if let Some(header) = self.header.take() {
             let words = "a text message came where the binary one of this `publish` was expected";
-            send_error(&header.0, header.1.channels.first(), &Refusal::message(words), actions);
+            send_error(&header.0, header.1.channels.first().into(), &Refusal::message(words), actions);
         }
         if self.wait_behind_credential(|| Waiting::Text(text.into()), text.len(), actions) {
             return;
@@ -217,11 +217,11 @@ impl WebSocketSession {
             Ok((origin, message)) if matches!(self.state, State::Open) => self.on_message(origin, message, actions),
             Ok((origin, ClientMessage::Connect { credential })) => self.on_first_message(origin, credential, actions),
             Ok((origin, ClientMessage::Ping)) => send_pong(&origin, actions),
-            Ok((origin, _)) => {
+            Ok((origin, message)) => {
                 let words = "this app wants a credential; send `{\"type\":\"connect\",\"token\":…}` first";
-                send_error(&origin, None, &Refusal::unauthorized(words), actions);
+                send_error(&origin, message.about(), &Refusal::unauthorized(words), actions);
             }
-            Err((origin, refusal)) => send_error(&origin, None, &refusal, actions),
+            Err(Refused { origin, channel, refusal }) => send_error(&origin, channel.as_ref().into(), &refusal, actions),
         }
     }
 
@@ -255,7 +255,7 @@ impl WebSocketSession {
         }
         let Some(header) = self.header.take() else {
             let words = "a binary message must follow a `publish` with `\"binary\":true`, which names its channel";
-            return send_error(&Origin::default(), None, &Refusal::message(words), actions);
+            return send_error(&Origin::default(), About::Nothing, &Refusal::message(words), actions);
         };
         let (origin, mut draft) = *header;
         draft.payload = Payload::Binary(Bytes::copy_from_slice(bytes));
@@ -285,8 +285,7 @@ impl WebSocketSession {
             }
             ClientMessage::Unsubscribe { channel } => {
                 if !self.joined.contains(&channel) {
-                    let refusal = Refusal::invalid("not_subscribed", "this connection is not subscribed to the channel");
-                    return send_error(&origin, Some(&channel), &refusal, actions);
+                    return send_error(&origin, About::Channel(&channel), &not_subscribed(), actions);
                 }
                 self.part(&channel);
                 (Asked::Unsubscribe(channel.clone()), Command::Unsubscribe(channel))
@@ -296,7 +295,7 @@ impl WebSocketSession {
             }
             ClientMessage::Application { mut draft } => {
                 if let Err(refusal) = self.address(&mut draft) {
-                    return send_error(&origin, None, &refusal, actions);
+                    return send_error(&origin, About::Nothing, &refusal, actions);
                 }
                 (Asked::Application(draft.channels[0].clone()), Command::Publish(SmallVec::from_elem(draft, 1)))
             }
@@ -371,7 +370,7 @@ impl WebSocketSession {
         if self.pending.len() >= most {
             let words = format!("more than {most} messages wait for their answers; wait for some of them");
             self.take_back(&asked);
-            return send_error(&origin, asked.channel(), &Refusal::limit("commands_in_flight_max", words), actions);
+            return send_error(&origin, asked.about(), &Refusal::limit("commands_in_flight_max", words), actions);
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
@@ -400,7 +399,7 @@ impl WebSocketSession {
             (outcome, Asked::FirstConnect) => self.on_first_connect(now, outcome, &origin, actions),
             (Err(denied), asked) => {
                 self.take_back(&asked);
-                send_error(&origin, asked.channel(), &Refusal::from(&denied), actions);
+                send_error(&origin, asked.about(), &Refusal::from(&denied), actions);
             }
             (Ok(reply), Asked::Connect) => send_connected(&reply, &origin, actions),
             (Ok(Reply::Subscribed(subscribed)), Asked::Subscribe(..) | Asked::SubscribeFirst) => {
@@ -410,6 +409,9 @@ impl WebSocketSession {
             }
             (Ok(Reply::Subscribed(subscribed)), Asked::SubscribePattern(pattern)) => {
                 send(actions, |into| subscribed_pattern_message(&pattern, &subscribed, &origin, into));
+            }
+            (Ok(Reply::NotSubscribed), asked @ (Asked::Unsubscribe(_) | Asked::UnsubscribePattern(_))) => {
+                send_error(&origin, asked.about(), &not_subscribed(), actions);
             }
             (Ok(_), Asked::UnsubscribePattern(pattern)) => send(actions, |into| {
                 let mut object = Object::message("unsubscribed", into);
@@ -434,13 +436,13 @@ impl WebSocketSession {
                             object.reference(&origin);
                             object.end();
                         }),
-                        Err(denied) => send_error(&origin, Some(&channel), &Refusal::from(&denied), actions),
+                        Err(denied) => send_error(&origin, About::Channel(&channel), &Refusal::from(&denied), actions),
                     }
                 }
             }
             (Ok(Reply::Published(results)), Asked::Application(channel)) => {
                 for denied in results.iter().filter_map(|outcome| outcome.as_ref().err()) {
-                    send_error(&origin, Some(&channel), &Refusal::from(denied), actions);
+                    send_error(&origin, About::Channel(&channel), &Refusal::from(denied), actions);
                 }
             }
             (Ok(Reply::Called(called)), Asked::Call(method)) => self.on_called(&method, *called, &origin, actions),
@@ -449,7 +451,7 @@ impl WebSocketSession {
                 if api::members_bytes(&members) > self.settings.limits.outbox_bytes_soft =>
             {
                 let words = "the list of members is larger than what may wait for a WebSocket; ask for it with GET /v1/presence";
-                send_error(&origin, Some(&channel), &Refusal::limit("outbox_bytes_soft", words), actions);
+                send_error(&origin, About::Channel(&channel), &Refusal::limit("outbox_bytes_soft", words), actions);
             }
             (Ok(Reply::Members(members)), Asked::Members(channel)) => send(actions, |into| {
                 let mut object = Object::message("members", into);
@@ -540,15 +542,11 @@ impl Session for WebSocketSession {
 }
 
 impl Asked {
-    /// The channel that it is about.
-    fn channel(&self) -> Option<&ChannelName> {
+    /// What it is about.
+    fn about(&self) -> About<'_> {
         match self {
-            Self::FirstConnect
-            | Self::Connect
-            | Self::SubscribeFirst
-            | Self::SubscribePattern(_)
-            | Self::UnsubscribePattern(_)
-            | Self::Call(_) => None,
+            Self::FirstConnect | Self::Connect | Self::SubscribeFirst | Self::Call(_) => About::Nothing,
+            Self::SubscribePattern(pattern) | Self::UnsubscribePattern(pattern) => About::Pattern(pattern),
             Self::Subscribe(channel, _)
             | Self::Unsubscribe(channel)
             | Self::Publish(channel)
@@ -558,9 +556,13 @@ impl Asked {
             | Self::Seat(channel)
             | Self::Signal(channel)
             | Self::Members(channel)
-            | Self::History(channel, ..) => Some(channel),
+            | Self::History(channel, ..) => About::Channel(channel),
         }
     }
+}
+
+fn not_subscribed() -> Refusal {
+    Refusal::invalid("not_subscribed", "there is no such subscription to end: this connection is not subscribed to it")
 }
 
 /// The subprotocol of the native dialect, for clients that want to name one.

@@ -1,7 +1,7 @@
 //! `omnivox dev`: everything open, on loopback, with something to look at.
 //!
 //! Its safety is that only this machine reaches it, and that no web page of another host gets through the browser of the person who
-//! runs it: it answers only to the names of loopback (`server.hosts`).
+//! runs it: it answers only to the names of loopback, and to those that `server.hosts` adds.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -33,6 +33,10 @@ pub(crate) fn run(wish: Dev) -> anyhow::Result<()> {
         // Flags win over the environment.
         config.server.listen = vec![listen];
     }
+    // Other names may come beside those of loopback, never in their place: without them its own page would be shut out, and with none every page let in.
+    let own = Config::dev(listen).server.hosts;
+    let further = config.server.hosts.drain(..).filter(|host| !own.contains(host));
+    config.server.hosts = own.iter().cloned().chain(further).collect();
     if let Some(address) = config.server.listen.iter().find(|address| !address.ip().is_loopback()) {
         let words = format!("dev is open to everyone, so it listens on loopback only, not on {address}; use `omnivox serve` for others");
         return Err(exit::error(Code::Usage, words));

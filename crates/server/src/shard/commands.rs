@@ -39,6 +39,8 @@ pub(super) enum After {
     Nothing,
     Connect,
     Subscribe(Gates),
+    /// Whether there was a subscription to end.
+    Unsubscribed(bool),
     /// With who enters, for a session that has ended by then.
     Entered(Option<Arc<Principal>>, Entry),
     Left(ChannelName, Arc<str>),
@@ -137,14 +139,8 @@ impl Shard {
                 }
                 self.gate(at, subscribe)
             }
-            Command::Unsubscribe(channel) => {
-                self.unsubscribe(at, channel);
-                After::Nothing
-            }
-            Command::UnsubscribePattern(pattern) => {
-                self.unsubscribe_pattern(at, pattern);
-                After::Nothing
-            }
+            Command::Unsubscribe(channel) => After::Unsubscribed(self.unsubscribe(at, channel)),
+            Command::UnsubscribePattern(pattern) => After::Unsubscribed(self.unsubscribe_pattern(at, pattern)),
             Command::Publish(drafts) => {
                 drafts.iter_mut().for_each(|draft| draft.published_by(session));
                 After::Nothing
@@ -197,37 +193,39 @@ impl Shard {
         After::Subscribe(gates)
     }
 
-    fn unsubscribe(&mut self, at: SlotRef, channel: &ChannelName) {
-        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
-        let Some(index) = self.table.find(&ChannelRef::new(&principal.app, channel)) else { return };
-        self.give_up_seat(at, index);
+    /// Ends the subscription to a channel; false when there is none.
+    fn unsubscribe(&mut self, at: SlotRef, channel: &ChannelName) -> bool {
+        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return false };
+        let Some(index) = self.table.find(&ChannelRef::new(&principal.app, channel)) else { return false };
+        self.give_up_seat(at, index)
     }
 
-    fn unsubscribe_pattern(&mut self, at: SlotRef, pattern: &Pattern) {
-        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return };
+    fn unsubscribe_pattern(&mut self, at: SlotRef, pattern: &Pattern) -> bool {
+        let Some(principal) = self.slot(at).and_then(|slot| slot.principal.clone()) else { return false };
         let key = PatternKey { app: principal.app.clone(), pattern: pattern.clone() };
-        if let Some(index) = self.patterns.find(&key) {
-            self.give_up_pattern(at, index);
-        }
+        let Some(index) = self.patterns.find(&key) else { return false };
+        self.give_up_pattern(at, index)
     }
 
-    /// Takes the session's seat at a pattern away, if it has one.
-    fn give_up_pattern(&mut self, at: SlotRef, pattern: u32) {
-        let Some(seats) = self.slot(at).and_then(|slot| slot.pattern_seats.as_mut()) else { return };
-        let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return };
+    /// Takes the session's seat at a pattern away; false when it has none.
+    fn give_up_pattern(&mut self, at: SlotRef, pattern: u32) -> bool {
+        let Some(seats) = self.slot(at).and_then(|slot| slot.pattern_seats.as_mut()) else { return false };
+        let Some(index) = seats.iter().position(|seat| seat.channel == pattern) else { return false };
         let seat = seats.swap_remove(index);
         self.leave_pattern(seat);
         self.count_subscriptions(at);
+        true
     }
 
-    /// Takes the session's seat in a channel away, if it has one.
-    pub(super) fn give_up_seat(&mut self, at: SlotRef, channel: u32) {
-        let Some(slot) = self.slot(at) else { return };
-        let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return };
+    /// Takes the session's seat in a channel away; false when it has none.
+    pub(super) fn give_up_seat(&mut self, at: SlotRef, channel: u32) -> bool {
+        let Some(slot) = self.slot(at) else { return false };
+        let Some(index) = slot.seats.iter().position(|seat| seat.channel == channel) else { return false };
         let seat = slot.seats.swap_remove(index);
         self.forget_admission(at, channel);
         self.leave(seat);
         self.count_subscriptions(at);
+        true
     }
 
     /// Who left a channel that the application let it into needs to be let in again.
@@ -274,6 +272,7 @@ impl Shard {
                 self.count_subscriptions(at);
                 self.step(at, Input::Reply(ticket, Err(denied)));
             }
+            (After::Unsubscribed(false), Ok(Outcome::Reply(_))) => self.step(at, Input::Reply(ticket, Ok(Reply::NotSubscribed))),
             (after, Ok(Outcome::Reply(reply))) => {
                 if let Reply::Published(results) = &reply {
                     let accepted = results.iter().flatten().filter(|published| !published.duplicate).count();
@@ -322,7 +321,7 @@ impl Shard {
                     entries.retain(|entry| entry.channel != channel || entry.key != key);
                 }
             }
-            (After::Connect | After::Nothing | After::Subscribe(_) | After::Seated(..), _) => {}
+            (After::Connect | After::Nothing | After::Subscribe(_) | After::Unsubscribed(_) | After::Seated(..), _) => {}
         }
     }
 

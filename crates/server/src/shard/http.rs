@@ -28,6 +28,8 @@ use crate::traces::Span;
 pub(crate) struct Parsed {
     head: RequestHead,
     body: Vec<u8>,
+    /// Whether another shard has counted it already.
+    counted: bool,
 }
 
 /// How far the next request got.
@@ -76,7 +78,7 @@ impl Shard {
                 Ok(Some((head, used))) => {
                     conn.unread.drain(..used);
                     let rest = match head.framing() {
-                        http1::Framing::None => return Next::Request(Parsed { head, body: Vec::new() }),
+                        http1::Framing::None => return Next::Request(Parsed { head, body: Vec::new(), counted: false }),
                         http1::Framing::Length(length) if length > limits.body_bytes_max as u64 => {
                             let words =
                                 format!("the body has {length} bytes; at most {} are taken (limits.body_bytes_max)", limits.body_bytes_max);
@@ -101,7 +103,7 @@ impl Shard {
                     else {
                         return Next::More;
                     };
-                    Next::Request(Parsed { head: body.head, body: body.bytes })
+                    Next::Request(Parsed { head: body.head, body: body.bytes, counted: false })
                 }
             },
         }
@@ -129,7 +131,9 @@ impl Shard {
 
     /// Gives a request to its dialect.
     pub(super) fn dispatch(&mut self, key: u32, parsed: &Parsed) {
-        add(&self.metrics().requests_total, 1);
+        if !parsed.counted {
+            add(&self.metrics().requests_total, 1);
+        }
         let head = &parsed.head;
         let http10 = head.version() == Version::Http10;
         let mut waiting = Waiting {
@@ -163,7 +167,10 @@ impl Shard {
             };
             return self.respond(key, response);
         }
-        if let Err(refused) = http1::path::check(head.path()) {
+        // The head's reader takes `*` for `OPTIONS` alone.
+        if head.path() != "*"
+            && let Err(refused) = http1::path::check(head.path())
+        {
             return self.refuse(key, 400, refused.code(), &refused.to_string());
         }
         let headers: SmallVec<[(&str, &[u8]); 24]> = head.iter().collect();
@@ -182,7 +189,7 @@ impl Shard {
         };
         let shut_out = live.gate.as_ref().and_then(|gate| guard(gate, &request, head.host()));
         // Our own proxies, when they name no client, may send as many requests as they like.
-        let free = shut_out.is_some() || live.proxies.trusts(peer.ip);
+        let free = shut_out.is_some() || parsed.counted || live.proxies.trusts(peer.ip);
         let counted = if free { Ok(()) } else { self.common.admission.request(peer.ip, self.now) };
         drop(live);
         if let Some(response) = shut_out {
@@ -198,11 +205,15 @@ impl Shard {
     }
 
     fn open(&mut self, key: u32, request: &Request<'_>, parsed: &Parsed) {
+        if request.path == "*" {
+            return self.respond(key, Response::new(204).header("allow", "GET, HEAD, POST, OPTIONS"));
+        }
         let Some(index) = self.common.router.find(request.path) else {
-            let words = format!(
-                "nothing is served at this path; the dialects here are: {}",
-                self.common.router.names().collect::<Vec<_>>().join(", ")
-            );
+            let router = &self.common.router;
+            let meant = router.longer(request.path);
+            let meant = meant.map(|path| format!("did you mean `{path}`? A `[[route]]` gives it a path of its own; ")).unwrap_or_default();
+            let dialects = router.names().collect::<Vec<_>>().join(", ");
+            let words = format!("nothing is served at this path; {meant}the dialects here are: {dialects}");
             return self.respond(key, error(404, "not_found", &words));
         };
         let tracer = self.common.tracer.as_ref();
@@ -222,7 +233,10 @@ impl Shard {
             Opening::Session(new) => {
                 let quota = match self.share_for(request) {
                     Ok(quota) => quota,
-                    Err(refusal) => return self.respond(key, refusal),
+                    Err(refused) => {
+                        let response = told(refused, &parsed.head, &self.common);
+                        return self.respond(key, response);
+                    }
                 };
                 let session_key = new.key.clone();
                 let mut slot = Slot::new(generation, index, request.remote, new);
@@ -235,7 +249,7 @@ impl Shard {
                 at
             }
             Opening::Join { shard, .. } if shard != self.id && usize::from(shard) < self.common.doors.len() => {
-                return self.hand_off(key, shard, Parsed { head: parsed.head.clone(), body: parsed.body.clone() });
+                return self.hand_off(key, shard, Parsed { head: parsed.head.clone(), body: parsed.body.clone(), counted: true });
             }
             Opening::Join { key: session_key, .. } => match self.keys.get(&session_key) {
                 Some(at) => *at,
@@ -306,7 +320,16 @@ impl Shard {
         waiting.answered = true;
         waiting.span.take().into_iter().for_each(|span| span.answered(response.status));
         let mut answer = BytesMut::with_capacity(256 + response.body.len());
-        write_response_head(&mut answer, &response, http1::Body::Length(response.body.len() as u64), waiting.keep_alive);
+        // A head alone tells the length that the body would have, or nothing where the answer would be a stream (RFC 9110 §8.6).
+        let length = http1::Body::Length(response.body.len() as u64);
+        let body = if waiting.head_only && response.body.is_empty() { http1::Body::None } else { length };
+        let connection = match (waiting.keep_alive, waiting.http10) {
+            (false, _) => Some("close"),
+            // Without it a client of HTTP/1.0 takes the connection for ended (RFC 9112 §9.3).
+            (true, true) => Some("keep-alive"),
+            (true, false) => None,
+        };
+        write_response_head(&mut answer, &response, body, connection);
         if !waiting.head_only {
             answer.extend_from_slice(&response.body);
         }
@@ -396,7 +419,8 @@ impl Shard {
         let chunked = !waiting.http10;
         let mut answer = BytesMut::with_capacity(512);
         // The connection ends with the stream, and says so: nobody shall keep it for another request.
-        write_response_head(&mut answer, head, if chunked { http1::Body::Chunked } else { http1::Body::UntilClose }, false);
+        let (body, connection) = if chunked { (http1::Body::Chunked, Some("close")) } else { (http1::Body::UntilClose, None) };
+        write_response_head(&mut answer, head, body, connection);
         if chunked {
             http1::chunk(&head.body, &mut answer);
         } else {
@@ -563,15 +587,15 @@ pub(crate) fn throttled_stream(refused: Refused) -> Response {
 /// An answer after which the connection ends.
 pub(crate) fn last_answer(response: &Response) -> Bytes {
     let mut answer = BytesMut::new();
-    write_response_head(&mut answer, response, http1::Body::Length(response.body.len() as u64), false);
+    write_response_head(&mut answer, response, http1::Body::Length(response.body.len() as u64), Some("close"));
     answer.extend_from_slice(&response.body);
     answer.freeze()
 }
 
-fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Body, keep_alive: bool) {
+fn write_response_head(into: &mut BytesMut, response: &Response, body: http1::Body, connection: Option<&'static str>) {
     let bare = matches!(response.status, 204 | 304) && response.body.is_empty();
-    let close = (!keep_alive && body != http1::Body::UntilClose).then_some(("connection", Cow::Borrowed("close")));
-    let headers = response.headers.iter().chain(close.iter()).map(|(name, value)| (name, value.as_bytes()));
+    let connection = connection.map(|words| ("connection", Cow::Borrowed(words)));
+    let headers = response.headers.iter().chain(connection.iter()).map(|(name, value)| (name, value.as_bytes()));
     http1::write_head(into, response.status, headers, if bare { http1::Body::None } else { body });
 }
 

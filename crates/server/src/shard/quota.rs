@@ -3,6 +3,8 @@
 //! A session whose share counts nothing (no quota is set) costs one look at an empty pointer. What came before a session exists, and what is
 //! answered without one, is bounded by the limits of addresses (`admission`).
 
+use std::time::Duration;
+
 use omnivox_core::command::CloseReason;
 use omnivox_core::http::{Request, Response};
 use omnivox_core::quota::Quota;
@@ -10,8 +12,9 @@ use omnivox_hub::quotas::Share;
 
 use super::Shard;
 use super::conn::SlotRef;
-use super::http::error;
+use super::http::throttled;
 use super::slot::Slot;
+use crate::admission::Refused;
 
 /// The bytes of a request line and of a header around its words, near enough.
 const LINE_BYTES: usize = 12;
@@ -19,21 +22,21 @@ const HEADER_BYTES: usize = 4;
 
 impl Shard {
     /// The share of a session that a request begins, if its address may send so much now.
-    pub(super) fn share_for(&self, request: &Request<'_>) -> Result<Share, Response> {
+    pub(super) fn share_for(&self, request: &Request<'_>) -> Result<Share, Refused> {
         let trusted = || self.common.live.load().proxies.trusts(request.remote);
         let share = self.common.hub.quotas().share(|| (!trusted()).then_some(request.remote));
         if !share.counts() {
             return Ok(share);
         }
         let over = share.arrived(size(request), self.common.hub.now_ms());
-        over.map_or(Ok(share), |quota| Err(refusal(quota)))
+        over.map_or(Ok(share), |quota| Err(refused(quota)))
     }
 
     /// Counts a request that joins a session; when it was too much, the session ends and this is the answer.
     pub(super) fn join_over(&mut self, at: SlotRef, request: &Request<'_>) -> Option<Response> {
         let quota = self.count_in(at, || size(request))?;
         self.close_session(at, CloseReason::Quota(quota.goodbye));
-        Some(refusal(quota))
+        Some(throttled(refused(quota)))
     }
 
     /// Counts bytes from a session's client; when they were too many, says which quota it was.
@@ -84,6 +87,6 @@ fn size(request: &Request<'_>) -> usize {
     LINE_BYTES + request.method.len() + request.path.len() + request.query.len() + headers + request.body.len()
 }
 
-fn refusal(quota: &Quota) -> Response {
-    error(429, "limit_exceeded", quota.goodbye).header("retry-after", "1")
+fn refused(quota: &Quota) -> Refused {
+    Refused { setting: quota.setting, words: quota.words, after: Duration::from_secs(1) }
 }

@@ -72,14 +72,8 @@ impl Stage<'_> {
                 Reply::Connected(Arc::new(principal))
             }
             Command::Subscribe(subscribe) | Command::Admit(subscribe, _) => self.subscribe(actor, *subscribe),
-            Command::Unsubscribe(channel) => {
-                self.unsubscribe(actor, &Pattern::Exact(channel));
-                Reply::Unsubscribed
-            }
-            Command::UnsubscribePattern(pattern) => {
-                self.unsubscribe(actor, &pattern);
-                Reply::Unsubscribed
-            }
+            Command::Unsubscribe(channel) => self.unsubscribe(actor, &Pattern::Exact(channel)),
+            Command::UnsubscribePattern(pattern) => self.unsubscribe(actor, &pattern),
             Command::Appear(appear) => {
                 self.actors[actor].going.push(*appear.going);
                 self.enter(actor, appear.enter)?;
@@ -132,8 +126,11 @@ impl Stage<'_> {
         })
     }
 
-    pub(super) fn unsubscribe(&mut self, actor: usize, meant: &Pattern) {
-        self.actors[actor].subscriptions.retain(|known| known.meant != *meant);
+    pub(super) fn unsubscribe(&mut self, actor: usize, meant: &Pattern) -> Reply {
+        let subscriptions = &mut self.actors[actor].subscriptions;
+        let before = subscriptions.len();
+        subscriptions.retain(|known| known.meant != *meant);
+        if subscriptions.len() < before { Reply::Unsubscribed } else { Reply::NotSubscribed }
     }
 
     pub(super) fn subscribe(&mut self, actor: usize, subscribe: Subscribe) -> Reply {

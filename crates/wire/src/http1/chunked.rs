@@ -69,11 +69,11 @@ impl ChunkedError {
     /// What is wrong, for the sender.
     pub fn message(self) -> &'static str {
         match self {
-            Self::Size => "a chunk size must be hexadecimal digits",
+            Self::Size => "a chunk size is one to sixteen hexadecimal digits",
             Self::LineEnd => "chunk lines and chunk data must end with CRLF",
             Self::ControlByte => "a control byte in a chunk extension or trailer",
             Self::Overhead => "chunk extensions and trailers are too long",
-            Self::TooLarge => "the body is larger than the limit",
+            Self::TooLarge => "the body is larger than the limit (limits.body_bytes_max)",
         }
     }
 }

@@ -34,6 +34,9 @@ fn messages_that_mean_nothing_get_an_error() {
         (r#"{"type":"subscribe","channel":"a","presence":1}"#, "invalid_message"),
         (r#"{"type":"publish","channel":"a","event":7,"data":1}"#, "invalid_message"),
         (r#"{"type":"publish","channel":"a"}"#, "invalid_message"),
+        (r#"{"type":"publish","channel":"a","room":"b","data":1}"#, "invalid_message"),
+        (r#"{"type":"publish","channel":"a","channels":["b"],"data":1}"#, "invalid_message"),
+        (r#"{"type":"chat","channel":"a","room":"b"}"#, "invalid_message"),
         (r#"{"type":"connect"}"#, "invalid_message"),
         (r#"{"type":"enter","channel":"a","key":"a\nb"}"#, "invalid_message"),
         (r#"{"type":"history","channel":"a","limit":1.5}"#, "invalid_message"),
@@ -55,7 +58,7 @@ fn every_type_of_the_server_is_refused() {
                 .contains(&kind);
         if !asks {
             check(&format!(
-                "> WS /v1/ws\n< 101\n> {{\"type\":\"{kind}\",\"room\":\"a\",\"ref\":1}}\n< {{\"type\":\"error\",\"code\":\"reserved_type\",…,\"for\":\"{kind}\",\"ref\":1}}"
+                "> WS /v1/ws\n< 101\n> {{\"type\":\"{kind}\",\"room\":\"a\",\"ref\":1}}\n< {{\"type\":\"error\",\"code\":\"reserved_type\",…,\"for\":\"{kind}\",\"channel\":\"a\",\"ref\":1}}"
             ));
         }
     }
@@ -72,6 +75,8 @@ fn an_answer_repeats_the_ref_whatever_was_wrong() {
         < {{"type":"error","code":"invalid_message","message":"…","ref":"r1"}}
         > {{"type":"subscribe","ref":{{"a":[1, 2]}}}}
         < {{"type":"error","code":"invalid_message","message":"…","for":"subscribe","ref":{{"a":[1, 2]}}}}
+        > {{"type":"subscribe","room":"a","since":-1,"ref":2}}
+        < {{"type":"error","code":"invalid_mark","message":"…","for":"subscribe","channel":"a","ref":2}}
         > {{"type":"ping","ref":"{long}"}}
         < {{"type":"error","code":"invalid_message","message":"…256 bytes","for":"ping"}}
         > {{"type":"chat","room":"a","ref":"{long}"}}

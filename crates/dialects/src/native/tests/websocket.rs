@@ -160,7 +160,7 @@ fn no_client_forges_channel_and_id() {
         < 101
         > {"type":"subscribe","channel":"a"}
         < …
-        > {"type":"chat","channel":"b","id":"forged","channel":"a","i\u0064":"forged","x":1,"\u0063hannel":"a","room":"b"}
+        > {"type":"chat","channel":"b","id":"forged","channel":"a","i\u0064":"forged","x":1,"\u0063hannel":"a","room":"a"}
         < {"type":"chat","channel":"a","id":"z-1","x":1}
         > {"type":"chat","room":"a","event":"mine","data":{"channel":"inner"},"ref":[1]}
         < {"type":"chat","channel":"a","id":"z-2","event":"mine","data":{"channel":"inner"},"ref":[1]}
@@ -368,7 +368,7 @@ fn a_first_message_shows_the_credential_when_one_is_needed() {
         > WS /v1/ws?channel=a
         < 101
         > {"type":"subscribe","channel":"b","ref":1}
-        < {"type":"error","code":"unauthorized","message":"…","for":"subscribe","ref":1}
+        < {"type":"error","code":"unauthorized","message":"…","for":"subscribe","channel":"b","ref":1}
         > {"type":"ping"}
         < {"type":"pong"}
         ! hold
