@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use crate::app::Retentions;
 use crate::event::{Member, PresenceEvent};
 use crate::mark::{Cursor, Mark, Position};
-use crate::name::{AppId, ChannelKey, ChannelName, SessionId, UserId};
+use crate::name::{AppId, ChannelKey, ChannelName, ChannelRef, SessionId, UserId};
 use crate::pattern::Pattern;
 use crate::publication::{Draft, Place, Publication};
 
@@ -68,6 +68,11 @@ impl ShardSet {
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The shard, when there is one and no more.
+    pub fn only(self) -> Option<u16> {
+        (self.0.count_ones() == 1).then_some(self.0.trailing_zeros() as u16)
     }
 
     /// Whether the shard is in it.
@@ -142,6 +147,9 @@ pub trait Log: Send + Sync + 'static {
     fn subscribe_now(&self, _app: &AppId, _joining: &Joining<'_>) -> Option<Result<Joined, EngineError>> {
         None
     }
+
+    /// The shards of this node that have subscribers of the channel, or are about to.
+    fn shards(&self, key: ChannelRef<'_>) -> ShardSet;
 
     /// The shard has no more subscribers of the channel.
     fn unsubscribe(&self, key: &ChannelKey, shard: u16);

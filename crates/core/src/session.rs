@@ -28,7 +28,7 @@ pub struct CarrierId(pub u32);
 pub struct ExchangeId(pub u32);
 
 /// One client's conversation. It has no I/O, clock or randomness of its own and lives on one shard.
-pub trait Session {
+pub trait Session: Send {
     /// Takes note of what happened and says what to do about it.
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Actions);
 
@@ -257,6 +257,8 @@ pub struct NewSession {
     pub heartbeat: Heartbeat,
     /// The largest message that it takes from a carrier, in bytes; the server's limit when `None`.
     pub message_bytes_max: Option<usize>,
+    /// Whether the session may get another id, and its carrier too, before it has asked for anything: it keeps neither.
+    pub movable: bool,
 }
 
 /// How the driver keeps a carrier alive.

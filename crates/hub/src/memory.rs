@@ -557,6 +557,10 @@ impl Log for MemoryEngine {
         ready(Ok((found, log.cursor())))
     }
 
+    fn shards(&self, key: ChannelRef<'_>) -> ShardSet {
+        self.stripe(key).channels.get(&key).map_or_else(ShardSet::default, |channel| channel.shards)
+    }
+
     fn unsubscribe(&self, key: &ChannelKey, shard: u16) {
         self.vacate(key.into(), shard);
     }

@@ -38,8 +38,6 @@ const BACKLOG: i32 = 4096;
 const BREATH: Duration = Duration::from_millis(50);
 /// Connections that are taken before everybody else on the thread has a turn.
 const TAKEN_TOGETHER: u32 = 32;
-/// How many more connections than others a shard may have, beside an eighth of theirs, and still keep what it takes.
-const AHEAD_MAX: u64 = 8;
 
 /// A connection as it was accepted.
 pub(crate) enum Socket {
@@ -152,12 +150,7 @@ impl Way {
 
     /// Who gets the next connection: the thread's own shard, which then needs not be woken, unless it has many more than another one.
     fn shard(&self) -> usize {
-        let least = self.common.least_loaded();
-        let fair = |own: &usize| {
-            let load = self.common.load(least);
-            self.common.load(*own) <= load + load / 8 + AHEAD_MAX
-        };
-        self.own.filter(fair).unwrap_or(least)
+        self.own.filter(|own| self.common.is_fair(*own)).unwrap_or_else(|| self.common.least_loaded())
     }
 }
 

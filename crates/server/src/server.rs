@@ -31,6 +31,8 @@ use crate::shard::{self, Common, Peer, Stream, Visit};
 use crate::status::{Health, Status};
 use crate::traces::Tracer;
 
+/// How many more connections than others a shard may have, beside an eighth of theirs, and still take one.
+const AHEAD_MAX: u64 = 8;
 /// How often old history and unused channels are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often the log is probed for readiness.
@@ -518,6 +520,12 @@ impl Common {
     /// The shard that has the fewest.
     pub(crate) fn least_loaded(&self) -> usize {
         (0..self.metrics.len()).min_by_key(|shard| self.load(*shard)).unwrap_or(0)
+    }
+
+    /// Whether a shard has not many more connections than another one.
+    pub(crate) fn is_fair(&self, shard: usize) -> bool {
+        let least = self.load(self.least_loaded());
+        self.load(shard) <= least + least / 8 + AHEAD_MAX
     }
 
     /// Takes note of a connection that is on its way to a shard.

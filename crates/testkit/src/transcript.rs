@@ -210,7 +210,7 @@ mod conversation {
                 return Opening::Respond(Response::json(200, request.body.to_vec()).header("x-query", request.query.to_owned()));
             }
             let session = Box::new(EchoSession { until: context.now + Duration::from_secs(60) });
-            Opening::Session(NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None })
+            Opening::Session(NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None, movable: false })
         }
 
         fn encode(&self, _: &EncodingKey, event: &Event, _: &mut BytesMut) -> Option<Frame> {

@@ -191,7 +191,7 @@ impl Dialect for Mercure {
 
 /// A session that ends with its request or carrier and has no heartbeat.
 fn one_shot(session: Box<dyn Session>) -> NewSession {
-    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None }
+    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None, movable: false }
 }
 
 /// The longest `Last-Event-ID`: any id that a publisher may choose.

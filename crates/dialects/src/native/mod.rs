@@ -251,7 +251,7 @@ impl Native {
             since,
         };
         let session = WebSocketSession::new(self.settings.clone(), context.dialect, request.upgrade, opening);
-        Ok(NewSession { heartbeat: self.websocket_heartbeat(), ..one_shot(Box::new(session)) })
+        Ok(NewSession { heartbeat: self.websocket_heartbeat(), movable: true, ..one_shot(Box::new(session)) })
     }
 
     fn open_stream(
@@ -339,7 +339,7 @@ impl Dialect for Native {
 
 /// A session that ends with its request or carrier and has no heartbeat.
 fn one_shot(session: Box<dyn Session>) -> NewSession {
-    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None }
+    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None, movable: false }
 }
 
 /// The answer to a method or an upgrade that the service does not know, or to a preflight.

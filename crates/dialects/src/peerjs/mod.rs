@@ -76,6 +76,7 @@ impl PeerJs {
             key: None,
             heartbeat: Heartbeat::Dialect,
             message_bytes_max: Some(self.settings.message_bytes_max),
+            movable: false,
         })
     }
 
@@ -171,5 +172,5 @@ fn connect(request: &Request<'_>) -> Command {
 }
 
 fn one_shot(session: Box<dyn Session>) -> NewSession {
-    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None }
+    NewSession { session, key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None, movable: false }
 }

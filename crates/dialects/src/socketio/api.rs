@@ -261,7 +261,13 @@ pub(super) fn open(shared: &Arc<Shared>, name: &str, request: &Request<'_>) -> O
     let connect = Connect { credential, host: request.header("host").map(Into::into), origin: request.header("origin").map(Into::into) };
     let session =
         ApiSession { shared: shared.clone(), connect: Some(Box::new(connect)), wish, app: None, published: None, told: 0, exchange: None };
-    Opening::Session(NewSession { session: Box::new(session), key: None, heartbeat: Heartbeat::Dialect, message_bytes_max: None })
+    Opening::Session(NewSession {
+        session: Box::new(session),
+        key: None,
+        heartbeat: Heartbeat::Dialect,
+        message_bytes_max: None,
+        movable: false,
+    })
 }
 
 fn credential(request: &Request<'_>) -> Result<Credential, Denied> {

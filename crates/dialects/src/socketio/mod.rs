@@ -178,6 +178,7 @@ impl Dialect for SocketIo {
                     key: Some(sid),
                     heartbeat: Heartbeat::Dialect,
                     message_bytes_max: Some(settings.max_payload),
+                    movable: false,
                 })
             }
             Ok(Admitted::Existing { shard, sid }) => Opening::Join { shard, key: sid.into() },

@@ -63,6 +63,11 @@ impl Hub {
         self.tell_replaced();
     }
 
+    /// Whether back ends are asked about anything in the app.
+    pub fn has_hooks(&self, app: &AppId) -> bool {
+        self.hooks.all().iter().any(|hook| hook.settings.app == *app)
+    }
+
     /// The apps whose back end answers events that no handler takes.
     pub fn apps_with_events(&self) -> Vec<AppId> {
         let mut apps: Vec<AppId> = Vec::new();

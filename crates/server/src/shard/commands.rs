@@ -68,7 +68,22 @@ impl Shard {
             commands.waiting.push_back((ticket, command));
             return;
         }
+        let first = !matches!(command, Command::Connect(_)) && std::mem::take(&mut slot.movable);
+        if first && let Some(shard) = self.better_shard(at, &command) {
+            return self.prepare_to_move(at, shard, ticket, command);
+        }
         self.start_command(at, ticket, command);
+    }
+
+    /// Begins with the command that a session waited with, and goes on with those behind it.
+    pub(super) fn begin_with(&mut self, at: SlotRef, ticket: Ticket, command: Command) {
+        if let Some(slot) = self.slot(at) {
+            slot.commands.take_if(|commands| commands.waiting.is_empty());
+            slot.commands.iter_mut().for_each(|commands| commands.running = false);
+        }
+        self.start_command(at, ticket, command);
+        self.run_work();
+        self.run_waiting(at);
     }
 
     fn start_command(&mut self, at: SlotRef, ticket: Ticket, mut command: Command) {
@@ -244,6 +259,10 @@ impl Shard {
         }
         self.finish(at, ticket, after, result);
         self.run_work();
+        self.run_waiting(at);
+    }
+
+    fn run_waiting(&mut self, at: SlotRef) {
         while let Some(commands) = self.slot(at).and_then(|slot| slot.commands.as_mut()).filter(|commands| !commands.running)
             && let Some((ticket, command)) = commands.waiting.pop_front()
         {

@@ -20,6 +20,7 @@ mod flush;
 mod http;
 mod http2;
 mod io;
+mod moving;
 mod patterns;
 mod proxied;
 mod quota;
@@ -127,6 +128,8 @@ pub(crate) enum Visit {
     Stream(Box<dyn Stream>, Peer),
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
+    /// A session that had better be here.
+    Mover(Socket, Box<moving::Mover>),
     /// A request of the session with this key broke off midway.
     BrokenOff(Box<str>),
     /// Somebody asks who is connected.
@@ -190,6 +193,8 @@ pub(crate) struct Shard {
     slow: Vec<SlotRef>,
     /// Sessions that were sent more than a quota allows, and the goodbye that names it.
     over: Vec<(SlotRef, &'static str)>,
+    /// Sessions that go to another shard when the turn ends.
+    moves: Vec<moving::Moving>,
     /// What is still to be done in this turn.
     work: VecDeque<Work>,
     wheel: Wheel<timers::Timer>,
@@ -325,6 +330,7 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
             },
             Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
+            Visit::Mover(socket, mover) => moving::settle_in(&shard, socket, *mover),
             Visit::BrokenOff(session) => {
                 let mut shard = turn(&shard);
                 shard.lose_session(&session);
@@ -376,8 +382,11 @@ fn adopt(shard: &Shared, handoff: Handoff) {
 }
 
 /// The task of one connection: it looks at the connection whenever its socket has something to tell.
-async fn attend(shard: Shared, key: u32) {
-    std::future::poll_fn(|cx| turn(&shard).poll_conn(key, cx)).await;
+///
+/// Its number may be another connection's before the task hears of its end.
+fn attend(shard: Shared, key: u32) -> impl Future<Output = ()> {
+    let generation = shard.borrow().conns.get(key as usize).map(|conn| conn.generation);
+    std::future::poll_fn(move |cx| turn(&shard).poll_conn(key, generation, cx))
 }
 
 /// Sends everyone away at the configured pace.
@@ -430,6 +439,7 @@ impl Shard {
             dirty: Vec::new(),
             slow: Vec::new(),
             over: Vec::new(),
+            moves: Vec::new(),
             work: VecDeque::new(),
             wheel: Wheel::new(timers::SLOTS),
             session_timers_ms: Vec::new(),
@@ -495,6 +505,7 @@ impl Shard {
             self.flush_dirty();
             self.close_slow();
             self.close_over();
+            self.move_away();
             if self.work.is_empty() && self.dirty.is_empty() && self.slow.is_empty() && self.over.is_empty() {
                 return;
             }
@@ -502,15 +513,15 @@ impl Shard {
     }
 
     /// Looks at a connection: writes, reads, ends. Ready when it is gone.
-    fn poll_conn(&mut self, key: u32, cx: &mut std::task::Context<'_>) -> Poll<()> {
+    fn poll_conn(&mut self, key: u32, generation: Option<u32>, cx: &mut std::task::Context<'_>) -> Poll<()> {
         match self.conns.get_mut(key as usize) {
-            Some(conn) => {
+            Some(conn) if Some(conn.generation) == generation => {
                 if !conn.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     conn.waker = Some(cx.waker().clone());
                 }
                 conn.blocked = false;
             }
-            None => return Poll::Ready(()),
+            Some(_) | None => return Poll::Ready(()),
         }
         let fate = self.progress(key, cx);
         if fate == Fate::Gone {

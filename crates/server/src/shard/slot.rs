@@ -66,6 +66,8 @@ pub(super) struct Slot {
     pub messages: Budget,
     /// What the commands of its last request are a part of: the request's span, when its trace is made, or else the caller's.
     pub request_span: Option<Box<Context>>,
+    /// Whether it may go to another shard still.
+    pub movable: bool,
     /// Whether it lost the right to be here, so that nothing is kept for its return.
     pub sent_away: bool,
 }
@@ -113,6 +115,7 @@ impl Slot {
             deliveries: 0,
             messages: Budget::default(),
             request_span: None,
+            movable: new.movable,
             sent_away: false,
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omnivox_core::app::{Retention, Retentions};
-use omnivox_core::engine::{Announcement, EngineError, HistoryQuery, Joining, Whom};
+use omnivox_core::engine::{Announcement, EngineError, HistoryQuery, Joining, ShardSet, Whom};
+use omnivox_core::name::ChannelRef;
 use omnivox_core::publication::{Audience, NAME_TAG};
 use omnivox_core::{ChannelKey, Cursor, Draft, Mark, Publication, SessionId, UserId};
 
@@ -251,9 +252,12 @@ pub fn channels_in_use_are_listed(fixture: &Fixture) {
 pub fn leaving_ends_the_news(fixture: &Fixture) {
     fixture.join(0, "a+b");
     fixture.join(1, "a");
+    let shards = |channel| fixture.engine.log.shards(ChannelRef::new(&fixture.app, &names(channel)[0]));
+    assert_eq!((shards("a"), shards("b").only(), shards("a").only(), shards("c").is_empty()), (ShardSet(0b11), Some(0), None, true));
     fixture.publish("a");
     fixture.leave(0, "a");
     fixture.leave(7, "a");
+    assert_eq!(shards("a").only(), Some(1));
     fixture.publish("a");
     super::enter(fixture, "a", 1, "x", None);
     fixture.publish("b");

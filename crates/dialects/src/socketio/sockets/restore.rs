@@ -108,7 +108,7 @@ impl Sockets {
             return self.seat_again(restore, line);
         }
         self.send_missed(&restore, subscribed, line);
-        if let Some((last, _)) = subscribed.page_end.as_ref().or(subscribed.missed.last()) {
+        if let Some((last, _)) = subscribed.page_end.as_ref().or_else(|| subscribed.missed.last()) {
             restore.since = last.cursor;
         }
         restore.final_page = !subscribed.more();
