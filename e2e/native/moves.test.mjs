@@ -1,13 +1,14 @@
 // Subscribers of a small channel gather on one of the server's shards: a WebSocket moves with all that it has read and waits for.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { backend, hook } from '../lib/backend.mjs';
 import { connect } from '../lib/clients.mjs';
 import { claims, secret, token } from '../lib/credentials.mjs';
-import { until } from '../lib/inbox.mjs';
+import { until, within } from '../lib/inbox.mjs';
 import { omnivox } from '../lib/omnivox.mjs';
 import { folder } from '../lib/programs.mjs';
 import { OPEN } from '../lib/settings.mjs';
@@ -89,6 +90,24 @@ test('who has moved is found by its user, and leaves nothing behind', async (t) 
     assert.equal((await socket.closed).code, 4403, user);
   }
   await until(async () => (await present()).length === 0, 'nobody is present any more');
+});
+
+test('who has moved is pinged, ends with its credential, and may show a new one', async (t) => {
+  const key = secret();
+  const heartbeat = '[heartbeat]\nws_ping_interval_ms = 300\nws_pong_timeout_ms = 10000\n';
+  const settings = `[server]\nlisten = ["127.0.0.1:0"]\nshards = 4\n${heartbeat}[[app]]\nid = "shop"\nsecret = "${key}"\n`;
+  const server = await omnivox(t, { settings });
+  // Clocks may be half a minute apart, so these are good for six seconds more.
+  const ends = Math.floor(Date.now() / 1000) - 24;
+  const shown = (exp) => token(key, claims({ iat: ends - 60, exp }));
+  const moved = await sockets(t, server.ws, 8, { headers: { authorization: `Bearer ${shown(ends)}` } });
+  for (const socket of moved) await socket.subscribe('room');
+  assert.equal(await seats(server), 1);
+  await Promise.all(moved.map((socket) => within(once(socket.ws, 'ping'), 'a ping')));
+  const [renewed, ...others] = moved;
+  assert.equal((await renewed.call({ type: 'connect', token: shown(ends + 600) })).type, 'connected');
+  for (const socket of others) assert.equal((await within(socket.closed, 'the end of its credential')).code, 4401);
+  assert.equal((await renewed.call({ type: 'ping' })).type, 'pong');
 });
 
 test('who has asked for anything stays, and so does everybody where a back end was asked', async (t) => {
