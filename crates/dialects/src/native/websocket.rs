@@ -284,9 +284,6 @@ impl WebSocketSession {
                 (Asked::UnsubscribePattern(pattern.clone()), Command::UnsubscribePattern(pattern))
             }
             ClientMessage::Unsubscribe { channel } => {
-                if !self.joined.contains(&channel) {
-                    return send_error(&origin, About::Channel(&channel), &not_subscribed(), actions);
-                }
                 self.part(&channel);
                 (Asked::Unsubscribe(channel.clone()), Command::Unsubscribe(channel))
             }
@@ -411,7 +408,9 @@ impl WebSocketSession {
                 send(actions, |into| subscribed_pattern_message(&pattern, &subscribed, &origin, into));
             }
             (Ok(Reply::NotSubscribed), asked @ (Asked::Unsubscribe(_) | Asked::UnsubscribePattern(_))) => {
-                send_error(&origin, asked.about(), &not_subscribed(), actions);
+                let refusal =
+                    Refusal::invalid("not_subscribed", "there is no such subscription to end: this connection is not subscribed to it");
+                send_error(&origin, asked.about(), &refusal, actions);
             }
             (Ok(_), Asked::UnsubscribePattern(pattern)) => send(actions, |into| {
                 let mut object = Object::message("unsubscribed", into);
@@ -559,10 +558,6 @@ impl Asked {
             | Self::History(channel, ..) => About::Channel(channel),
         }
     }
-}
-
-fn not_subscribed() -> Refusal {
-    Refusal::invalid("not_subscribed", "there is no such subscription to end: this connection is not subscribed to it")
 }
 
 /// The subprotocol of the native dialect, for clients that want to name one.

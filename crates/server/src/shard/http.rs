@@ -17,10 +17,10 @@ use smallvec::SmallVec;
 
 use super::conn::{Body, BodyRest, Mode, Reading, SlotRef, Waiting};
 use super::slot::Slot;
-use super::{Handoff, HandoffIo, Io, Shard, Visit};
+use super::{Handoff, Shard, Visit};
 use crate::admission::Refused;
 use crate::config::HostGate;
-use crate::listener::{Socket, told};
+use crate::listener::told;
 use crate::metrics::{add, sub};
 use crate::traces::Span;
 
@@ -291,19 +291,8 @@ impl Shard {
             // The other shard begins one for the same request.
             span.discard();
         }
-        let socket = match conn.io {
-            Io::Tcp(stream) => match stream.into_std() {
-                Ok(socket) => HandoffIo::Socket(Socket::Tcp(socket)),
-                Err(_) => return,
-            },
-            Io::Unix(stream) => match stream.into_std() {
-                Ok(socket) => HandoffIo::Socket(Socket::Unix(socket)),
-                Err(_) => return,
-            },
-            Io::Bridged(stream) => HandoffIo::Bridged(stream),
-            Io::Other(stream) => HandoffIo::Other(stream),
-        };
-        let handoff = Handoff { socket, peer: conn.peer, share: conn.share, request, unread: conn.unread };
+        let Ok(io) = conn.io.detach() else { return };
+        let handoff = Handoff { io, peer: conn.peer, share: conn.share, request, unread: conn.unread };
         let _ = self.common.doors[usize::from(shard)].send(Visit::Handoff(Box::new(handoff)));
         if let Some(waker) = conn.waker {
             waker.wake();

@@ -30,7 +30,32 @@ pub(crate) enum Io {
     Other(Box<dyn Stream>),
 }
 
+/// A connection's bytes on their way to another shard.
+pub(crate) enum Detached {
+    /// A socket that no reactor watches.
+    Socket(Socket),
+    /// Any other stream, as it is.
+    Stream(Io),
+}
+
 impl Io {
+    /// Takes a socket from this thread's reactor.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream) => Detached::Socket(Socket::Tcp(stream.into_std()?)),
+            Self::Unix(stream) => Detached::Socket(Socket::Unix(stream.into_std()?)),
+            other @ (Self::Bridged(_) | Self::Other(_)) => Detached::Stream(other),
+        })
+    }
+
+    /// Takes over what another shard has detached.
+    pub(crate) fn attach(detached: Detached) -> io::Result<Self> {
+        match detached {
+            Detached::Socket(socket) => Self::from_socket(socket),
+            Detached::Stream(io) => Ok(io),
+        }
+    }
+
     /// Lets this thread's reactor watch a socket.
     pub(crate) fn from_socket(socket: Socket) -> io::Result<Self> {
         Ok(match socket {

@@ -58,8 +58,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use self::conn::{Conn, Mode, Reading, SlotRef};
 use self::driver::Work;
 pub(crate) use self::http::{error, last_answer, throttled, throttled_stream};
-pub(crate) use self::io::Io;
 pub use self::io::Stream;
+pub(crate) use self::io::{Detached, Io};
 pub(crate) use self::review::Inquiry;
 use self::slot::Slot;
 use crate::admission::{Admission, Share};
@@ -129,7 +129,7 @@ pub(crate) enum Visit {
     /// A connection whose request belongs to a session of this shard, with what was read of it.
     Handoff(Box<Handoff>),
     /// A session that had better be here.
-    Mover(Socket, Box<moving::Mover>),
+    Mover(Box<moving::Mover>),
     /// A request of the session with this key broke off midway.
     BrokenOff(Box<str>),
     /// Somebody asks who is connected.
@@ -153,17 +153,11 @@ pub(crate) struct Arrival {
 
 /// A connection on its way from one shard to another.
 pub(crate) struct Handoff {
-    socket: HandoffIo,
+    io: Detached,
     peer: Peer,
     share: Share,
     request: http::Parsed,
     unread: Vec<u8>,
-}
-
-enum HandoffIo {
-    Socket(Socket),
-    Bridged(Box<http2::Bridged>),
-    Other(Box<dyn Stream>),
 }
 
 /// Whether a connection goes on.
@@ -330,7 +324,7 @@ async fn open_door(shard: Shared, mut visits: mpsc::UnboundedReceiver<Visit>) {
             },
             Visit::Stream(stream, peer) => admit(&shard, Io::Other(stream), peer, Share::default()),
             Visit::Handoff(handoff) => adopt(&shard, *handoff),
-            Visit::Mover(socket, mover) => moving::settle_in(&shard, socket, *mover),
+            Visit::Mover(mover) => moving::settle_in(&shard, *mover),
             Visit::BrokenOff(session) => {
                 let mut shard = turn(&shard);
                 shard.lose_session(&session);
@@ -362,14 +356,7 @@ fn admit(shard: &Shared, io: Io, peer: Peer, share: Share) {
 }
 
 fn adopt(shard: &Shared, handoff: Handoff) {
-    let io = match handoff.socket {
-        HandoffIo::Socket(socket) => match Io::from_socket(socket) {
-            Ok(io) => io,
-            Err(_) => return,
-        },
-        HandoffIo::Bridged(stream) => Io::Bridged(stream),
-        HandoffIo::Other(stream) => Io::Other(stream),
-    };
+    let Ok(io) = Io::attach(handoff.io) else { return };
     let key = {
         let mut shard = turn(shard);
         let key = shard.insert_conn(io, handoff.peer, handoff.share);

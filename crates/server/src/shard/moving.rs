@@ -11,11 +11,10 @@ use omnivox_core::{Frame, Outbox};
 use omnivox_wire::ws;
 
 use super::conn::{Conn, Mode, SlotRef};
-use super::io::Io;
+use super::io::{Detached, Io};
 use super::slot::{ANSWERED, Slot};
-use super::{Peer, Shard, Shared, Visit, arrive, attend, turn};
+use super::{Peer, Shard, Shared, Visit, attend, turn};
 use crate::admission::Share;
-use crate::listener::Socket;
 use crate::metrics::{add, sub};
 
 /// A session that is to move when the turn ends, and the command with which it begins there.
@@ -28,6 +27,7 @@ pub(super) struct Moving {
 
 /// A session on its way to another shard.
 pub(crate) struct Mover {
+    io: Detached,
     peer: Peer,
     share: Share,
     decoder: ws::Decoder,
@@ -44,11 +44,11 @@ impl Shard {
     pub(super) fn better_shard(&self, at: SlotRef, command: &Command) -> Option<u16> {
         let Command::Subscribe(subscribe) = command else { return None };
         let ([channel], []) = (&subscribe.channels[..], &subscribe.patterns[..]) else { return None };
-        let slot = self.sessions.get(at.slot as usize).filter(|slot| slot.generation == at.generation)?;
-        let app = &slot.principal.as_ref()?.app;
+        self.movable(at)?;
+        let app = &self.sessions.get(at.slot as usize)?.principal.as_ref()?.app;
         let key = ChannelRef::new(app, channel);
         // A back end that was asked may have kept the id.
-        if self.draining || self.common.doors.len() == 1 || self.table.find(&key).is_some() || self.common.hub.has_hooks(app) {
+        if self.common.doors.len() == 1 || self.table.find(&key).is_some() || self.common.hub.has_hooks(app) {
             return None;
         }
         let shard = self.common.hub.log().shards(key).only().filter(|shard| *shard != self.id)?;
@@ -90,22 +90,19 @@ impl Shard {
         sub(&metrics.websocket_connections, 1);
         sub(&metrics.sessions, 1);
         let Conn { io, mode, unread, direct, pong, peer, share, waker, .. } = conn;
-        let socket = match io {
-            Io::Tcp(stream) => stream.into_std().map(Socket::Tcp),
-            Io::Unix(stream) => stream.into_std().map(Socket::Unix),
-            Io::Bridged(_) | Io::Other(_) => return debug_assert!(false, "only sockets move"),
-        };
-        if let (Ok(socket), Mode::WebSocket(decoder)) = (socket, mode) {
-            let mover = Mover { peer, share, decoder, unread, direct, pong, slot, ticket, command };
+        if let (Ok(io), Mode::WebSocket(decoder)) = (io.detach(), mode) {
+            let mover = Mover { io, peer, share, decoder, unread, direct, pong, slot, ticket, command };
             self.common.place_on(usize::from(shard));
-            let _ = self.common.doors[usize::from(shard)].send(Visit::Mover(socket, Box::new(mover)));
+            let _ = self.common.doors[usize::from(shard)].send(Visit::Mover(Box::new(mover)));
         }
         waker.into_iter().for_each(std::task::Waker::wake);
     }
 
     /// Takes a session over: it has another id and another connection's number, and is as new as it was.
-    fn take_over(&mut self, io: Io, mover: Mover) -> u32 {
-        let Mover { peer, share, decoder, unread, direct, pong, mut slot, ticket, command } = mover;
+    fn take_over(&mut self, mover: Mover) -> Option<u32> {
+        self.common.arrived_on(usize::from(self.id));
+        let Mover { io, peer, share, decoder, unread, direct, pong, mut slot, ticket, command } = mover;
+        let io = Io::attach(io).ok()?;
         let generation = self.next_generation();
         let at = SlotRef { slot: self.sessions.vacant_key() as u32, generation: self.next_generation() };
         let fresh = Conn::new(generation, io, peer, share, self.now_ms());
@@ -132,18 +129,19 @@ impl Shard {
             self.close_session(at, CloseReason::Drain);
         }
         self.begin_with(at, ticket, command);
-        key
+        Some(key)
     }
 }
 
 /// Lets a session in that comes from another shard.
-pub(super) fn settle_in(shard: &Shared, socket: Socket, mover: Mover) {
-    let Ok(io) = arrive(shard, socket) else { return };
+pub(super) fn settle_in(shard: &Shared, mover: Mover) {
     let key = {
         let mut shard = turn(shard);
-        let key = shard.take_over(io, mover);
+        let key = shard.take_over(mover);
         shard.settle();
         key
     };
-    tokio::task::spawn_local(attend(shard.clone(), key));
+    if let Some(key) = key {
+        tokio::task::spawn_local(attend(shard.clone(), key));
+    }
 }
