@@ -161,9 +161,17 @@ impl Shard {
 
     /// Puts a connection into the wheel for whatever it must be looked at next.
     pub(super) fn schedule_conn_deadline(&mut self, key: u32) {
-        if let Some(at_ms) = self.conn_deadline(key) {
-            self.schedule_conn(key, at_ms);
-        }
+        let Some(at_ms) = self.conn_deadline(key) else { return };
+        // An answer to a ping moves no timer: it is looked for when the next ping would be due, also where the timeout is longer than that.
+        let next_ping_ms = self.next_ping_ms(key).filter(|next_ms| *next_ms > self.now_ms());
+        self.schedule_conn(key, next_ping_ms.map_or(at_ms, |next_ms| next_ms.min(at_ms)));
+    }
+
+    /// When the next ping of a connection is due, if the last one is answered by then.
+    fn next_ping_ms(&self, key: u32) -> Option<u64> {
+        let (_, Heartbeat::Carrier { every, .. }) = self.heartbeat_of(key)? else { return None };
+        let conn = self.conns.get(key as usize).filter(|conn| conn.pinged_ms > 0)?;
+        Some(conn.pinged_ms + millis(every))
     }
 
     fn conn_deadline(&self, key: u32) -> Option<u64> {
